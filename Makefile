@@ -1,0 +1,82 @@
+# Every target sets up what it needs: a virtual environment in $(VENV), from PYTHON and a package index.
+
+VENV ?= .venv
+PYTHON ?= $(firstword $(foreach python,python3.13 python3.12 python3.11 python3,$(if $(call usable,$(python)),$(python))))
+DEMO_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+BENCHMARKS ?= gil_contention gil_hold round_trip payloads grading_loop startup scale faults
+SOAK_ARGS ?=
+
+# A name on PATH may be a version manager's shim, or a Python without venv: only running it tells.
+usable = $(shell "$(1)" -c 'import ensurepip, sys, venv; print("yes" * (sys.version_info >= (3, 11)))' 2>/dev/null)
+python := $(VENV)/bin/python
+pip := PIP_ROOT_USER_ACTION=ignore $(python) -m pip install -qq --disable-pip-version-check --no-input
+
+run_benchmarks = set -e; for name in $(BENCHMARKS); do echo "==> benchmarks/bench_$$name.py"; \
+	$(python) "benchmarks/bench_$$name.py" $(1) $(BENCH_ARGS); done
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test interop compat lint format bench bench-quick soak clean
+
+help:  ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed-demo  ## an RL grading loop, in process and through the sidecar (under two minutes)
+	@echo "==> Running examples/rl_grading_loop.py"
+	@$(python) examples/rl_grading_loop.py $(DEMO_ARGS)
+
+test: $(VENV)/installed-dev  ## all tests but interop
+	@echo "==> Running the tests"
+	@$(python) -m pytest -n 4 -m "not interop" $(TEST_ARGS)
+
+interop: $(VENV)/installed-dev  ## the official SDKs, each in its own environment, against the embedded server
+	@echo "==> Running the interop tests (they install the official SDKs)"
+	@$(python) -m pytest -m interop $(TEST_ARGS)
+
+compat: $(VENV)/installed-dev  ## every tested version of the official SDK through the sidecar, as a table (half an hour)
+	@echo "==> Running a program with each version of the official SDK through the sidecar"
+	@PYTHONPATH=. $(python) tools/compat_matrix.py $(VERSIONS)
+	@echo "==> Running the drop-in's tests with each of them, and programs of others with the newest"
+	@TINKER_SIDECAR_COMPAT="$(or $(VERSIONS),$(shell sed -n 's/^TESTED = (\(.*\))/\1/p' tinker_client/official/sdk.py | tr -d '",'))" \
+		$(python) -m pytest -m interop tests/official $(TEST_ARGS)
+
+lint: $(VENV)/installed-dev  ## ruff and mypy
+	@echo "==> Checking with ruff and mypy"
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+	@$(python) -m mypy
+
+format: $(VENV)/installed-dev  ## rewrite the code as ruff would have it
+	@$(python) -m ruff check --fix
+	@$(python) -m ruff format
+
+bench: $(VENV)/installed-dev  ## the official SDKs and ours side by side, against the bars (25 minutes)
+	@$(call run_benchmarks,)
+	@$(python) benchmarks/show_bars.py
+
+bench-quick: $(VENV)/installed-dev  ## the same cut short and not judged (two minutes, once the SDKs are installed)
+	@$(call run_benchmarks,--quick)
+
+soak: $(VENV)/installed-dev  ## ten minutes of seeded chaos: kills, faults, forks (SOAK_ARGS=--quick: 40 s)
+	@$(python) -m tools.soak $(SOAK_ARGS)
+
+clean:  ## remove the environment, caches and output
+	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@test -n "$(call usable,$(PYTHON))" || { echo >&2 "No usable Python >= 3.11 with venv and ensurepip \
+	(on Debian: apt install python3-venv). Name one: make PYTHON=/path/to/python"; exit 1; }
+	@echo "==> Creating $(VENV) with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/installed-demo: extras = ".[demo]"
+$(VENV)/installed-dev: extras = ".[demo]" --group dev
+
+# pip knows dependency groups from 25.1 on.
+$(VENV)/installed-%: pyproject.toml | $(VENV)/bin/pip
+	@echo "==> Installing the project and what '$*' needs into $(VENV) (a minute or two the first time)"
+	@$(pip) --upgrade "pip>=25.1"
+	@$(pip) --editable $(extras)
+	@touch $@

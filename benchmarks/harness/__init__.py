@@ -1,0 +1,1 @@
+"""What the benchmarks share: peers, workers, statistics, tables, bars and plots."""

@@ -1,0 +1,30 @@
+"""What a local server says it has seen."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from tinker_sidecar.local_server.launch import LocalServer
+
+__all__ = ["newest_session", "sessions", "wait_until"]
+
+
+def sessions(server: LocalServer) -> dict[str, dict[str, Any]]:
+    """The journal of each session, oldest first."""
+    with urllib.request.urlopen(server.base_url + "/local/journal") as answer:
+        journal: dict[str, dict[str, Any]] = json.load(answer)["sessions"]
+    return dict(sorted(journal.items(), key=lambda item: item[1]["created"]))
+
+
+def newest_session(server: LocalServer) -> dict[str, Any]:
+    return list(sessions(server).values())[-1]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Look until `condition` holds; the test's own time-out ends a vain wait."""
+    while not condition():
+        time.sleep(0.02)

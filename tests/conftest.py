@@ -1,0 +1,103 @@
+"""What every test gets: a clean environment, both hosts, real servers; and nothing may be left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing.util
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import hypothesis
+import pyqwest
+import pytest
+import uvloop
+
+import tinker_client
+from tests.leaks import belongings, leaked
+from tinker_client import ServiceClient
+from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+
+# A busy machine is no reason for an example to fail.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, while the other workers have something to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No setting or key of the developer's reaches a test, nor does the network."""
+    # Used after the session, so they must not lie in the folder below.
+    tmp_path_factory.getbasetemp()
+    multiprocessing.util.get_temp_dir()
+    with tempfile.TemporaryDirectory(prefix="tests-") as folder, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("TINKER_")]:
+            patch.delenv(name)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        # Socket folders of other runs on this machine are none of our business; leaks.py looks for ours.
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _library_runtimes() -> None:
+    """What pyqwest and libuv keep for the life of the process, once used, is no test's leak."""
+    uvloop.new_event_loop().close()
+    with contextlib.suppress(ConnectionError):
+        pyqwest.SyncClient().get("http://127.0.0.1:1/")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """Fails a test that leaks a process, thread, descriptor or socket folder.
+
+    The engine, in process or sidecar, outlives a client by design: it is ended here.
+    """
+    before = belongings()
+    yield
+    tinker_client.shutdown()
+    if left := leaked(before):
+        pytest.fail("left behind:\n" + "\n".join(left), pytrace=False)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for sockets, so under a path that is short; pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(params=["in_process", "sidecar"])
+def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the engine runs, for every `ServiceClient` the test makes. Tests of behaviour run in both."""
+    name: str = request.param
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", "1" if name == "sidecar" else "0")
+    return name
+
+
+@pytest.fixture(scope="session")
+def sim_server() -> Iterator[LocalServer]:
+    """A server process whose answers are simulated and come after 10 ms."""
+    with closing(start_local_server("sim", "--latency", "0.01")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tiny_server() -> Iterator[LocalServer]:
+    """A server process with the language model."""
+    with closing(start_local_server("tiny")) as server:
+        yield server
+
+
+@pytest.fixture
+def service_client(host: str, sim_server: LocalServer) -> Iterator[ServiceClient]:
+    """A client of `sim_server`, in either host."""
+    with ServiceClient(base_url=sim_server.base_url, api_key="tml-tests") as client:
+        yield client

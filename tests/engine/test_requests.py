@@ -1,0 +1,134 @@
+"""`asample` bodies: they say what was asked for, in the names of the protocol, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.engine.answers import float32, int32, int64
+from tinker_sidecar.engine.requests import encode_asample, prompt_length
+from tinker_sidecar.protocol import (
+    Chunk,
+    DmelChunk,
+    ImageChunk,
+    ImagePointerChunk,
+    Sample,
+    SamplingParams,
+    Tensor,
+    TextChunk,
+)
+
+_tokens = st.integers(0, 2**31 - 1)
+_formats = st.sampled_from(["png", "jpeg"])
+_expected = st.none() | st.integers(1, 10_000)
+_chunks: st.SearchStrategy[Chunk] = st.one_of(
+    st.builds(TextChunk, st.lists(_tokens, max_size=5).map(int32)),
+    st.builds(ImageChunk, st.binary(min_size=1, max_size=9).map(memoryview), _formats, _expected),
+    st.builds(ImagePointerChunk, st.text(min_size=1, max_size=9), _formats, _expected),
+    st.builds(DmelChunk, st.binary(min_size=1, max_size=9).map(memoryview)),
+)
+_params = st.builds(
+    SamplingParams,
+    st.none() | st.integers(1, 10**6),
+    st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.none() | st.lists(st.text(min_size=1, max_size=3), max_size=3) | st.lists(_tokens, max_size=3),
+    st.floats(0, 10),
+    st.integers(-1, 100),
+    st.floats(0.01, 1),
+)
+_tensors = st.one_of(
+    st.none(),
+    st.builds(
+        lambda ids: Tensor("int64", [len(ids), 1], int64(ids)), st.lists(_tokens, min_size=1, max_size=4)
+    ),
+    st.just(Tensor("float32", [2], float32([0.5, -1.25]))),
+    st.just(Tensor("int64", [2, 3], int64([7, 8]), int64([0, 1, 2]), int64([2, 0]))),
+)
+_samples = st.builds(
+    Sample,
+    request=st.integers(1, 99),
+    sampler=st.integers(1, 9),
+    n=st.integers(0, 99),
+    prompt=st.lists(_chunks, min_size=1, max_size=3),
+    num_samples=st.integers(1, 64),
+    params=_params,
+    prompt_logprobs=st.booleans(),
+    topk_prompt_logprobs=st.integers(0, 20),
+    topk_sample_logprobs=st.integers(0, 20),
+    target_prompt_logprobs=_tensors,
+    prompt_alt_tokens_k=st.integers(0, 4),
+    prompt_logprobs_last_n=st.none() | st.integers(1, 9),
+)
+
+
+def body_of(sample: Sample) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(encode_asample(sample, "session:sample:0", 5))
+    return body
+
+
+def chunk_of(fields: dict[str, Any]) -> Chunk:
+    """The chunk that a server reads out of its JSON."""
+    match fields:
+        case {"type": "encoded_text", "tokens": tokens, **rest}:
+            chunk: Chunk = TextChunk(int32(tokens))
+        case {"type": "image", "data": data, "format": image_format, **rest}:
+            chunk = ImageChunk(
+                memoryview(base64.b64decode(data)), image_format, rest.pop("expected_tokens", None)
+            )
+        case {"type": "image_asset_pointer", "location": location, "format": image_format, **rest}:
+            chunk = ImagePointerChunk(location, image_format, rest.pop("expected_tokens", None))
+        case {"type": "dmel", "dmel": dmel, **rest}:
+            chunk = DmelChunk(memoryview(base64.b64decode(dmel)))
+        case _:
+            pytest.fail(f"no chunk: {fields}")
+    assert rest == {}
+    return chunk
+
+
+def tensor_of(fields: dict[str, Any]) -> Tensor:
+    pack = int64 if fields["dtype"] == "int64" else float32
+    crow, col = (fields.get(f"sparse_{name}_indices") for name in ("crow", "col"))
+    return Tensor(
+        fields["dtype"], fields.get("shape"), pack(fields["data"]), crow and int64(crow), col and int64(col)
+    )
+
+
+@given(_samples)
+def test_what_was_asked_for_can_be_read_back(sample: Sample) -> None:
+    body = body_of(sample)
+    assert (body["sampling_session_id"], body["seq_id"], body["type"]) == ("session:sample:0", 5, "sample")
+    assert [chunk_of(chunk) for chunk in body["prompt"]["chunks"]] == sample.prompt
+    names = ("max_tokens", "seed", "stop", "temperature", "top_k", "top_p")
+    assert SamplingParams(*map(body["sampling_params"].get, names)) == sample.params
+    assert set(body["sampling_params"]) <= set(names)
+    target = body.get("target_prompt_logprobs")
+    assert (target and tensor_of(target)) == sample.target_prompt_logprobs
+    for name in ("num_samples", "prompt_logprobs", "topk_prompt_logprobs"):
+        assert body[name] == getattr(sample, name)
+    for name in ("topk_sample_logprobs", "prompt_alt_tokens_k"):
+        assert body.get(name, 0) == getattr(sample, name)
+    assert body.get("prompt_logprobs_last_n") == sample.prompt_logprobs_last_n
+
+
+@given(_samples)
+def test_no_field_is_null_and_newer_ones_come_only_when_used(sample: Sample) -> None:
+    body = body_of(sample)
+    assert None not in [*body.values(), *body["sampling_params"].values()]
+    assert ("topk_sample_logprobs" in body) == bool(sample.topk_sample_logprobs)
+    assert ("prompt_alt_tokens_k" in body) == bool(sample.prompt_alt_tokens_k)
+    assert ("prompt_logprobs_last_n" in body) == (sample.prompt_logprobs_last_n is not None)
+    assert ("target_prompt_logprobs" in body) == (sample.target_prompt_logprobs is not None)
+
+
+@given(st.lists(_chunks, max_size=4))
+def test_the_length_is_that_of_the_parts_or_unknown(chunks: list[Chunk]) -> None:
+    lengths = [prompt_length([chunk]) for chunk in chunks]
+    known = [length for length in lengths if length is not None]
+    assert prompt_length(chunks) == (sum(known) if len(known) == len(lengths) else None)
+    text = [chunk for chunk in chunks if isinstance(chunk, TextChunk)]
+    assert prompt_length(list(text)) == sum(len(chunk.tokens) // 4 for chunk in text)

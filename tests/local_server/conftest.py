@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+
+from tests.local_server.api import Api
+from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+
+Serve = Callable[..., Api]
+
+
+@pytest.fixture
+def api(sim_server: LocalServer) -> Api:
+    """The server all tests share, whose answers come after 10 ms."""
+    return Api(sim_server.base_url)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start a `sim` server of one's own, with the options given."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> Api:
+            server = stack.enter_context(closing(start_local_server("sim", *options)))
+            return Api(server.base_url)
+
+        yield start

@@ -1,0 +1,118 @@
+"""A server that belongs to a process: started, closed, and gone with it however it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.local_server.api import Api
+from tinker_sidecar.local_server.launch import start_local_server
+
+# Prints the server's pid, then ends in the way its argument says.
+OWNER = """
+import os, signal, sys, time
+from tinker_sidecar.local_server.launch import start_local_server
+server = start_local_server("sim")
+sibling = os.fork() if "sibling" in sys.argv else None
+if sibling == 0:
+    time.sleep(600)
+print(server.pid, sibling or "", flush=True)
+exec(sys.argv[1])
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether process `pid` ends within a few seconds. Nobody may be left to reap a zombie."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_close_leaves_nothing() -> None:
+    server = start_local_server("sim")
+    assert Api(server.base_url).get("healthz").status == 200
+    server.close()
+    assert not psutil.pid_exists(server.pid)
+    server.close()
+
+
+def test_a_forked_child_cannot_close_the_server_of_its_parent() -> None:
+    server = start_local_server("sim")
+    try:
+        child = os.fork()
+        if child == 0:
+            server.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert Api(server.base_url).get("healthz").status == 200
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)", "raise SystemExit", "1 / 0", "os.abort()"]
+)
+def test_it_ends_with_its_process(end: str) -> None:
+    done = subprocess.run([sys.executable, "-c", OWNER, end], capture_output=True, text=True)
+    assert gone(int(done.stdout))
+
+
+def test_it_ends_with_its_process_even_if_a_forked_sibling_lives() -> None:
+    command = [sys.executable, "-c", OWNER, "os.kill(os.getpid(), signal.SIGKILL)", "sibling"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        server, sibling = map(int, owner.stdout.readline().split())
+        try:
+            assert gone(server)
+            assert psutil.pid_exists(sibling)
+        finally:
+            psutil.Process(sibling).kill()
+
+
+def test_without_pidfd_it_ends_when_its_stdin_does() -> None:
+    start = "runpy.run_module('tinker_sidecar.local_server', run_name='__main__')"
+    program = f"import os, runpy; del os.pidfd_open; {start}"
+    options = ["--engine", "sim", "--port", "0", "--watch-parent", str(os.getpid())]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert b"listening" in server.stdout.readline()
+        server.stdin.close()
+        assert server.wait(5) == 0
+
+
+def test_a_parent_that_is_gone_already() -> None:
+    """The pid may belong to another process by now: here to this test's parent."""
+    options = ["--engine", "sim", "--port", "0", "--watch-parent", str(os.getppid())]
+    done = subprocess.run(
+        [sys.executable, "-m", "tinker_sidecar.local_server", *options],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_an_early_death_is_told_with_its_last_words() -> None:
+    with pytest.raises(
+        RuntimeError,
+        match=r"(?s)^the local server ended with exit status 2 before it listened: .*No such option",
+    ):
+        start_local_server("sim", "--no-such-option")
+    with pytest.raises(RuntimeError, match="open to other machines"):
+        start_local_server("sim", "--host", "0.0.0.0")
+    with pytest.raises(RuntimeError, match="'huge' is not one of"):
+        start_local_server("huge")

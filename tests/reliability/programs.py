@@ -1,0 +1,182 @@
+"""Programs that sample, in processes of their own, to be ended in every way there is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+__all__ = ["Ending", "Launch", "Program", "permitted", "sidecars_in", "wait_until"]
+
+PRELUDE = """
+import os, signal, sys, threading, time
+from tinker_client import ServiceClient, types
+from tinker_sidecar.local_server.engines.sim import expected_tokens
+
+PARAMS = types.SamplingParams(max_tokens=4, seed=1)
+
+def say(word):
+    print(word, flush=True)
+
+def connect():
+    return ServiceClient().create_sampling_client(base_model="tinker-sidecar/sim")
+
+def ask(client, number):
+    return client.sample(types.ModelInput.from_ints([number]), 1, PARAMS)
+
+def tokens(future):
+    return future.result(60).sequences[0].tokens
+
+def check(futures):
+    "What each of {number: future} must have been answered."
+    for number, future in futures.items():
+        assert tokens(future) == expected_tokens([number], 1, 0, 4), number
+
+def sample(client, numbers):
+    check({number: ask(client, number) for number in numbers})
+
+def go_on():
+    "Wait for the test."
+    sys.stdin.readline()
+"""
+"""What every program has to hand."""
+
+PATIENCE = 40.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    status: int
+    output: str
+    errors: str
+    seconds: float
+    """From when it was waited for."""
+
+
+class Program:
+    """`code`, run behind the prelude by a Python whose sidecars keep their sockets in `temporary`.
+
+    It leads a session of its own. What it prints goes to files, so that whoever inherits its descriptors
+    holds up no reader.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        temporary: Path,
+        environment: dict[str, str],
+        *,
+        command: tuple[str, ...] = (),
+        stdin: int = subprocess.PIPE,
+        cwd: Path | None = None,
+    ) -> None:
+        self.temporary = temporary
+        name = f"{len(list(temporary.glob('*.output')))}"
+        self._output, self._errors = temporary / f"{name}.output", temporary / f"{name}.errors"
+        with self._output.open("wb") as output, self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*command, sys.executable, "-c", PRELUDE + code],
+                stdin=stdin,
+                stdout=output,
+                stderr=errors,
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
+            )
+        self._said = 0
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def expect(self, word: str) -> None:
+        """Wait until the program, or a process that it left behind, says `word`: its next line."""
+
+        def unheard() -> list[str]:
+            return self._output.read_text().split("\n")[self._said : -1]
+
+        wait_until(lambda: unheard() or self._is_over())
+        assert unheard()[:1] == [word], self._errors.read_text()
+        self._said += 1
+
+    def go_on(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+    def wait(self) -> Ending:
+        """Its own end, which must come."""
+        started = time.monotonic()
+        status = self.process.wait(PATIENCE)
+        seconds = time.monotonic() - started
+        return Ending(status, self._output.read_text(), self._errors.read_text(), seconds)
+
+    def sidecars(self) -> list[psutil.Process]:
+        return sidecars_in(self.temporary)
+
+    def assert_nothing_left(self, within: float = 2.0) -> None:
+        """No sidecar and no socket folder, `within` seconds from now."""
+        wait_until(lambda: not self.sidecars() and not self._folders(), within)
+        assert self.sidecars() == []
+        assert self._folders() == []
+
+    def end(self) -> None:
+        """Leave nothing running, whatever a test has come to."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        for process in self.sidecars():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+        self.process.wait()
+
+    def _is_over(self) -> bool:
+        return self.process.poll() is not None and not self.sidecars()
+
+    def _folders(self) -> list[Path]:
+        return list(self.temporary.glob("tinker-sidecar-*"))
+
+
+Launch = Callable[..., Program]
+"""What the fixture `launch` is: the code, then options."""
+
+
+def sidecars_in(temporary: Path) -> list[psutil.Process]:
+    """The sidecars alive with their sockets in `temporary`, whoever their parent is by now."""
+    return list(_sidecars_in(str(temporary)))
+
+
+def _sidecars_in(temporary: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if (
+                process.cmdline()[-2:] == ["-m", "tinker_sidecar"]
+                and process.environ().get("TMPDIR") == temporary
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                yield process
+
+
+def wait_until(condition: Callable[[], object], within: float = PATIENCE) -> None:
+    """Look until `condition` holds; the caller asserts it, should it never."""
+    deadline = time.monotonic() + within
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def permitted(*command: str) -> bool:
+    """Whether this machine lets us run `command`."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False

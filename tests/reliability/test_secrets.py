@@ -1,0 +1,61 @@
+"""A key is in the memory of those who need it and on the wire to its server, and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.programs import Launch
+from tinker_sidecar.local_server.launch import start_local_server
+
+KEY = "tml-very-secret"
+
+# Everything that may be said is said: all logs, all tracebacks with their variables.
+TALKS = """
+import logging, traceback
+logging.basicConfig(level=logging.DEBUG)
+
+def explain(error):
+    text = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    print(text, repr(error), error.__dict__, file=sys.stderr)
+
+client = connect()
+sample(client, range(20))
+for token, params in ((999, PARAMS), (1, types.SamplingParams(max_tokens=200_000))):
+    try:
+        client.sample(types.ModelInput.from_ints([token]), 1, params).result(30)
+    except Exception as error:
+        explain(error)
+try:
+    ServiceClient(base_url="http://127.0.0.1:1")
+except Exception as error:
+    explain(error)
+print(repr(client), client.get_sampler_handle(), file=sys.stderr)
+say("said all")
+go_on()
+"""
+
+
+@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+@pytest.mark.parametrize("jwt", [(), ("--jwt",)], ids=["key", "token"])
+def test_it_is_in_no_log_and_in_no_traceback(
+    launch: Launch, temporary: Path, sidecar: bool, jwt: tuple[str, ...]
+) -> None:
+    with closing(start_local_server("sim", "--api-key", KEY, "--fail-token", "999", *jwt)) as server:
+        program = launch(TALKS, server=server, sidecar=sidecar, variables={"TINKER_API_KEY": KEY})
+        program.expect("said all")
+        for process in program.sidecars():
+            assert KEY.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()
+            assert KEY.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        left = [path.read_text() for path in temporary.rglob("log")]
+        program.go_on()
+        ending = program.wait()
+
+    assert ending.errors.count("Traceback") >= 3
+    assert len(left) == sidecar
+    for text in (ending.output, ending.errors, *left):
+        assert "very-secret" not in text
+        assert not re.search(r"eyJ[\w-]+\.[\w-]+\.", text)  # A token: two parts and a signature.

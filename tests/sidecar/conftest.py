@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _in_the_sidecar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", "1")
+
+
+@pytest.fixture
+def sidecars() -> Callable[[], list[psutil.Process]]:
+    """The sidecars of this process that are alive."""
+
+    def find() -> list[psutil.Process]:
+        return [
+            child
+            for child in psutil.Process(os.getpid()).children()
+            if child.cmdline()[-2:] == ["-m", "tinker_sidecar"]
+        ]
+
+    return find

@@ -1,0 +1,114 @@
+"""The sidecar and the local server are gone soon after their process, however it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tinker_sidecar.local_server.launch import start_local_server
+
+# Starts both, and with requests in flight ends as it is told.
+PROGRAM = """
+import os, signal, sys, time
+from tinker_client import ServiceClient, types
+
+service_client = ServiceClient(base_url="local")
+sampling_client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")
+prompt = types.ModelInput.from_ints([1, 2, 3])
+params = types.SamplingParams(max_tokens=4)
+sampling_client.sample(prompt, 1, params).result()
+futures = [sampling_client.sample(prompt, 1, params) for _ in range(100)]
+print("sampling", flush=True)
+sys.stdin.readline()
+END
+"""
+
+ENDS = {
+    "normal end": "",
+    "exception": "raise RuntimeError('on purpose')",
+    "sys.exit": "sys.exit(3)",
+    "os._exit": "os._exit(4)",
+    "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)",
+    "SIGTERM": "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
+    "crash in C": "os.kill(os.getpid(), signal.SIGSEGV)",
+    "from a thread": "import threading; threading.Thread(target=os._exit, args=(5,)).start(); time.sleep(60)",
+    "with a forked sibling alive": "os.fork() or (os.close(1), os.close(2), time.sleep(60)); os._exit(0)",
+}
+
+
+def start(program: str, temporary: Path, **variables: str) -> subprocess.Popen[str]:
+    settings = {
+        "TINKER_SUBPROCESS_SAMPLING": "1",
+        "TINKER_SIDECAR_LOCAL_ENGINE": "sim",
+        "TINKER_API_KEY": "tml-tests",
+        "TMPDIR": str(temporary),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | settings | variables,
+        start_new_session=True,
+    )
+
+
+def gone(pid: int, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_nothing_outlives_the_process(end: str, temporary: Path) -> None:
+    process = start(PROGRAM.replace("END", end), temporary)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "sampling\n"
+    children = psutil.Process(process.pid).children()
+    process.communicate("end\n", timeout=20)
+
+    assert len(children) == 2, children
+    still_there = [child for child in children if not gone(child.pid, within=2)]
+    with suppress(ProcessLookupError):  # The forked sibling, which has done its part.
+        os.killpg(process.pid, signal.SIGKILL)
+    assert still_there == []
+    assert list(temporary.glob("tinker-sidecar-*")) == []
+
+
+WAITING_PROGRAM = """
+from tinker_client import ServiceClient, types
+
+sampling_client = ServiceClient().create_sampling_client(base_model="tinker-sidecar/sim")
+future = sampling_client.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams(max_tokens=4))
+print("waiting", flush=True)
+future.result()
+"""
+
+
+def test_ctrl_c_ends_a_waiting_program_at_once(temporary: Path) -> None:
+    """The whole foreground group is signalled, as a terminal does it; and there is no noise of ours."""
+    with closing(start_local_server("sim", "--latency", "60")) as slow_server:
+        process = start(WAITING_PROGRAM, temporary, TINKER_BASE_URL=slow_server.base_url)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        [sidecar] = psutil.Process(process.pid).children()
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=20)  # Not the minute that the request takes.
+
+    assert process.returncode == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert errors.count("Traceback") == 1
+    assert gone(sidecar.pid, within=2)
+    assert list(temporary.glob("tinker-sidecar-*")) == []

@@ -1,0 +1,110 @@
+"""Sampling clients for RL post-training that never stall.
+
+    from tinker_client import ServiceClient, types
+
+The names follow the official Tinker SDK, so that code moves over by changing an import. With
+`TINKER_SUBPROCESS_SAMPLING=1` all networking happens in a sidecar process, whose GIL is its own.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from tinker_client import types
+from tinker_client.backends import shutdown
+from tinker_client.errors import (
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    BillingError,
+    ConflictError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestErrorCategory,
+    RequestFailedError,
+    SidecarDiedError,
+    SidecarError,
+    SidecarIPCError,
+    SidecarStartupError,
+    TinkerError,
+    UnprocessableEntityError,
+)
+from tinker_client.futures import APIFuture
+from tinker_client.queue_state import QueueState
+from tinker_client.retry_config import RetryConfig
+from tinker_client.sampling_client import SamplingClient
+from tinker_client.service_client import ServiceClient
+from tinker_client.types import (
+    DmelChunk,
+    EncodedTextChunk,
+    ModelInput,
+    ModelInputChunk,
+    SampledSequence,
+    SampleResponse,
+    SamplingParams,
+    StopReason,
+    TensorData,
+    TensorDtype,
+)
+from tinker_sidecar import __version__
+
+if TYPE_CHECKING:
+    from tinker_client.official.installing import install, uninstall
+    from tinker_client.official.status import status
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIFuture",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BillingError",
+    "ConflictError",
+    "DmelChunk",
+    "EncodedTextChunk",
+    "InternalServerError",
+    "ModelInput",
+    "ModelInputChunk",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "QueueState",
+    "RateLimitError",
+    "RequestErrorCategory",
+    "RequestFailedError",
+    "RetryConfig",
+    "SampleResponse",
+    "SampledSequence",
+    "SamplingClient",
+    "SamplingParams",
+    "ServiceClient",
+    "SidecarDiedError",
+    "SidecarError",
+    "SidecarIPCError",
+    "SidecarStartupError",
+    "StopReason",
+    "TensorData",
+    "TensorDtype",
+    "TinkerError",
+    "UnprocessableEntityError",
+    "__version__",
+    "install",
+    "shutdown",
+    "status",
+    "types",
+    "uninstall",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("install", "status", "uninstall"):  # A tenth of the whole import, for few programs.
+        from tinker_client import official
+
+        return getattr(official, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,95 @@
+"""Where the engine runs: one small interface and its two hosts, each a singleton of its process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+
+from tinker_client import local
+from tinker_client.backends.aside import aside
+from tinker_client.backends.backend import Backend, Host
+from tinker_client.errors import SidecarError
+
+__all__ = ["Backend", "fork_count", "get_backend", "shutdown"]
+
+_lock = threading.Lock()
+_backends: dict[bool, Backend] = {}
+_exiting = False
+_forks = 0
+_http_runtime_lost = False
+"""Whether this is a forked child of a process that used pyqwest, whose threads did not come along: its
+requests would wait for ever. An engine of such a process runs in a sidecar, whatever was asked for."""
+_inherited: list[object] = []
+"""A forked child's copies of its parent's backends, kept: destructors would touch what is the parent's."""
+
+
+def get_backend(*, sidecar: bool) -> Backend:
+    """This process's backend: the sidecar, or the engine on a thread."""
+    with _lock:
+        if _exiting:
+            raise SidecarError("the interpreter is shutting down: no more requests can be sent")
+        sidecar = sidecar or _http_runtime_lost
+        backend = _backends.get(sidecar)
+        if backend is None:
+            backend = _backends[sidecar] = Backend(_sidecar_host if sidecar else _in_process_host)
+        return backend
+
+
+def fork_count() -> int:
+    """How many forks lie between this process and the first: what an earlier one opened is not ours."""
+    return _forks
+
+
+def shutdown() -> None:
+    """End this process's sidecar, its in-process engine and its local server, if there are any.
+
+    What is pending fails with `SidecarError`. Clients stay usable: the next call starts anew. A program
+    need not call this: it happens at exit.
+    """
+    with _lock:
+        backends = list(_backends.values())  # Kept: clients hold on to theirs, and may start it anew.
+    for backend in backends:
+        backend.close()
+    local.shutdown()
+
+
+def _sidecar_host(backend: Backend) -> Host:
+    from tinker_client.backends.sidecar import SidecarHost
+
+    return aside(lambda: SidecarHost(backend), SidecarHost.end)
+
+
+def _in_process_host(backend: Backend) -> Host:
+    from tinker_client.backends.in_process import InProcessHost
+
+    return InProcessHost(backend)
+
+
+def _at_exit() -> None:
+    global _exiting
+    _exiting = True
+    with _lock:
+        backends = list(_backends.values())
+    for backend in backends:
+        backend.close(at_exit=True)
+    local.shutdown()
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _exiting, _forks, _http_runtime_lost
+    _forks += 1
+    _http_runtime_lost = _http_runtime_lost or "pyqwest" in sys.modules
+    _lock = threading.Lock()
+    _exiting = False
+    for backend in _backends.values():
+        backend.abandon()
+        _inherited.append(backend)
+    _backends.clear()
+    local.forget()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

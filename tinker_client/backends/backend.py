@@ -1,0 +1,356 @@
+"""The client's side of an engine, wherever it runs: who waits for what, and what is open there."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import itertools
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import itemgetter
+from typing import Any, NoReturn, Protocol
+
+from tinker_client.backends.in_flight import InFlight, Request
+from tinker_client.backends.restarts import Restarts
+from tinker_client.backends.switch_interval import SwitchInterval
+from tinker_client.config import Limits
+from tinker_client.errors import SidecarDiedError, SidecarError, SidecarStartupError, from_failure
+from tinker_client.futures import APIFuture, InterruptibleFuture, wake_together
+from tinker_client.types import SampleResponse
+from tinker_sidecar.protocol import Batch, Cancel, Event, LogRecord, Message, QueueState, Reply, Sample
+
+__all__ = ["Backend", "Host"]
+
+logger = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """Runs an engine for a backend, which it hands each batch by `Backend.deliver`."""
+
+    def send(self, message: Message) -> None:
+        """Pass `message` to the engine, from any thread, without blocking."""
+
+    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Lend this thread, which blocks until `done()`, to the delivery of batches; may return early."""
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lend `loop`, the running one, to the delivery of batches."""
+
+    def close(self) -> None:
+        """Stop the engine and free what it held."""
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's engine without touching it."""
+
+
+class Opened(Protocol):
+    """A session or sampler that is open at the engine."""
+
+    number: int
+
+    def reopen(self) -> None:
+        """Open it at an engine that replaces a dead one."""
+
+
+class Backend:
+    """Starts its host on first need, and a new one when that has died.
+
+    Numbers sessions, samplers, calls and requests for the engine, and completes the futures of those who
+    wait. A host that replaces a dead one is told of all that was open and asked all that was unanswered.
+    `generation` counts the hosts: what was opened in an earlier one must be opened again.
+    """
+
+    def __init__(self, start_host: Callable[[Backend], Host]) -> None:
+        self.lock = threading.RLock()
+        self.generation = 0
+        self._start_host = start_host
+        self._host: Host | None = None
+        self._inherited: Host | None = None
+        """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
+        self._numbers = itertools.count(1)
+        self._in_flight = InFlight()
+        self._calls: dict[int, tuple[concurrent.futures.Future[Any], Message]] = {}
+        self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
+        self._queue_observers: dict[int, Callable[[str, str | None], None]] = {}
+        self._switch_interval = SwitchInterval()
+        self._restarts = Restarts()
+        self._at_exit = False
+        self._death: str | None = None
+        """How the last host died, until another runs."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the engine, if it has one of its own and that is running."""
+        return getattr(self._host, "pid", None)
+
+    # Sending
+
+    def number(self) -> int:
+        """A number no session, sampler, call or request of this backend has had."""
+        return next(self._numbers)
+
+    def start(self) -> None:
+        """Have a host. Raises `SidecarStartupError`, or `SidecarDiedError` when too many have died.
+
+        The limits are those of the environment at the first start, or the first after `close`.
+        """
+        if self._host is None:
+            if self._at_exit:
+                _refuse_at_exit()
+            with self.lock:
+                if self._host is not None:
+                    return
+                if self._death is None:
+                    limits = Limits.from_environment()
+                    self._in_flight.most_requests = limits.requests
+                    self._in_flight.most_bytes = limits.prompt_bytes
+                    self._switch_interval.seconds = limits.switch_interval
+                    self._launch()
+                else:
+                    self._replace()
+
+    def send(self, message: Message) -> None:
+        """Pass `message` on; dropped if the host is gone."""
+        if (host := self._host) is not None:
+            host.send(message)
+
+    def submit(self, message: Sample, future: APIFuture[Any]) -> None:
+        """Send `message` and complete `future` when it is answered.
+
+        If the engine has too much already it is sent later; the calling thread waits for that unless it
+        runs an event loop.
+        """
+        if self._at_exit:
+            _refuse_at_exit()
+        request = Request(message, future)
+        try:
+            with self.lock:
+                host = self._host
+                if host is None:
+                    raise SidecarDiedError(self._death or "the client was shut down meanwhile")
+                self._switch_interval.adjust(busy=True)
+                if self._in_flight.add(request):
+                    host.send(message)
+            if request.turn is not None and asyncio._get_running_loop() is None:
+                self.wait(request.turn.done, None)
+                request.turn.result()  # In case another thread does the reading.
+        except BaseException:  # Ctrl-C included.
+            self.cancel(message.request)
+            raise
+
+    def call(self, message: Callable[[int], Message]) -> concurrent.futures.Future[Any]:
+        """Send the message made with a new call number; the future gets what the engine replies."""
+        if self._at_exit:
+            _refuse_at_exit()
+        number = self.number()
+        future: InterruptibleFuture[Any] = InterruptibleFuture()
+        with self.lock:
+            if self._host is None:
+                raise SidecarDiedError(self._death or "the client was shut down meanwhile")
+            self._calls[number] = future, message(number)
+            self._host.send(self._calls[number][1])
+        return future
+
+    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Lend this thread, which blocks until `done()`, to the delivery of batches; may return early."""
+        if (host := self._host) is not None:
+            host.wait(done, timeout)
+        elif self._at_exit and not done():
+            _refuse_at_exit()
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lend `loop`, the running one, to the delivery of batches."""
+        if (host := self._host) is not None:
+            host.read_on(loop)
+
+    def cancel(self, request: int) -> None:
+        """Forget a request and have the engine drop it."""
+        with self.lock:
+            if self._in_flight.future(request) is not None:
+                self.send(Cancel([request]))
+                self._forget([request])
+
+    def opened(self, opened: Opened) -> None:
+        """`opened` is open, for as long as anybody has it. Under the lock."""
+        self._opened.add(opened)
+
+    def closed(self, opened: Opened) -> None:
+        """`opened` is open no more."""
+        with self.lock:
+            self._opened.discard(opened)
+
+    def observe_queue(self, sampler: int, observer: Callable[[str, str | None], None]) -> None:
+        self._queue_observers[sampler] = observer
+
+    def forget_sampler(self, sampler: int) -> None:
+        self._queue_observers.pop(sampler, None)
+
+    # Receiving, on the host's thread
+
+    def deliver(self, batch: Batch) -> None:
+        """Complete the futures that `batch` answers.
+
+        Ctrl-C may interrupt this anywhere, and the batch then comes again: a future is forgotten only
+        once it is complete, and completing it again does nothing.
+        """
+        with wake_together():
+            for number, payload in zip(batch.done, batch.payloads, strict=True):
+                _complete(self._in_flight.future(number), SampleResponse.from_wire(payload))
+            for number, failure in batch.failed:
+                _fail(self._in_flight.future(number), from_failure(failure))
+            for reply in batch.replies:
+                self._reply(reply)
+            with self.lock:
+                self._forget(batch.done)
+                self._forget([number for number, _ in batch.failed])
+                for reply in batch.replies:
+                    self._calls.pop(reply.call, None)
+        for event in batch.events:
+            self._event(event)
+
+    def died(self, host: Host, error: SidecarError) -> None:
+        """The host is gone: another takes over, and if none can, whoever waits gets the error."""
+        if self._at_exit:
+            return  # Nor is the lock to be had, if a daemon thread was stopped that held it.
+        with self.lock:
+            if self._host is not host:
+                return
+            self._host, self._death = None, str(error)
+            if not (self._opened or self._in_flight or self._calls):
+                return
+            try:
+                while self._host is None:
+                    with contextlib.suppress(SidecarStartupError):
+                        self._replace()
+            except SidecarDiedError as final:
+                error = final
+            except Exception as trouble:  # noqa: BLE001  # Whoever waits must hear of it, whatever it is.
+                error = SidecarDiedError(f"{error}\nIt could not be replaced: {trouble!r}")
+            else:
+                logger.warning(
+                    "%s\nAnother has taken over, with %d unanswered requests", error, len(self._in_flight)
+                )
+                return
+        self._fail_all(error)
+
+    # Starting; under the lock
+
+    def _replace(self) -> None:
+        """Launch a host in place of one that died."""
+        pause = self._restarts.pause()
+        if pause is None:
+            raise SidecarDiedError(
+                f"{self._death}\nNo other is started: {Restarts.MOST} have been within a minute"
+            )
+        time.sleep(pause)
+        try:
+            self._launch()
+        except SidecarStartupError as error:
+            self._death = str(error)
+            raise
+
+    def _launch(self) -> None:
+        host = self._start_host(self)
+        self.generation += 1  # First: who sees the host must see that nothing is open there.
+        self._host = host
+        self._death = None
+        # In the order in which all of it was asked for: numbers are given in turn.
+        again: list[tuple[int, Callable[[], None]]] = [(it.number, it.reopen) for it in self._opened]
+        again += [(number, partial(host.send, message)) for number, (_, message) in self._calls.items()]
+        for _, act in sorted(again, key=itemgetter(0)):
+            act()
+        for request in self._in_flight.sent():
+            host.send(request.message)
+
+    def _forget(self, requests: Iterable[int]) -> None:
+        self._in_flight.remove(requests)
+        while (request := self._in_flight.next_with_room()) is not None:
+            self.send(request.message)
+            self._in_flight.take(request)  # Now, lest Ctrl-C come in between; sent twice is sent once.
+        self._switch_interval.adjust(busy=bool(self._in_flight))
+
+    # Ending
+
+    def close(self, *, at_exit: bool = False) -> None:
+        """Stop the host and fail what is pending.
+
+        At the interpreter's exit that stays pending: only daemon threads are left to hear of it, and would
+        die of it with a traceback in the moment before Python stops them.
+        """
+        with self.lock:
+            host, self._host, self._death = self._host, None, None
+            self._restarts = Restarts()
+            self._opened.clear()  # What is used again is opened again.
+            self._at_exit = at_exit
+        if host is not None:
+            host.close()
+        if not at_exit:
+            self._fail_all(SidecarError("the client was shut down"))
+
+    def abandon(self) -> None:
+        """In a forked child: what was sent is the parent's, and its answers go there."""
+        self.lock = threading.RLock()
+        self._inherited, self._host = self._host, None
+        if self._inherited is not None:
+            self._inherited.abandon()
+        error = SidecarError("this request was sent before the fork: its answer goes to the parent process")
+        for future in self._pending_futures():
+            # Whoever held its lock or waits on it is in the parent: it is made anew, in place.
+            vars(future).update(vars(InterruptibleFuture()))
+            future.set_exception(error)
+
+    def _reply(self, reply: Reply) -> None:
+        future, _ = self._calls.get(reply.call, (None, None))
+        if reply.failure is not None:
+            _fail(future, from_failure(reply.failure))
+        else:
+            _complete(future, reply.data if reply.value is None else reply.value)
+
+    def _event(self, event: Event) -> None:
+        if isinstance(event, LogRecord):
+            logging.getLogger(event.logger).log(event.level, "%s", event.message)
+        elif isinstance(event, QueueState) and (observer := self._queue_observers.get(event.sampler)):
+            try:
+                observer(event.state, event.reason)
+            except Exception:  # It is the user's, and this thread serves everybody.
+                logger.exception("on_queue_state_change failed")
+
+    def _fail_all(self, error: SidecarError) -> None:
+        with wake_together():
+            for future in self._pending_futures():
+                _fail(future, error)
+
+    def _pending_futures(self) -> list[concurrent.futures.Future[Any]]:
+        """The futures of all who wait, who are forgotten."""
+        with self.lock:
+            requests, calls = self._in_flight.clear(), list(self._calls.values())
+            self._calls.clear()
+            self._switch_interval.adjust(busy=False)
+        for request in requests:
+            if request.turn is not None and request.waits:
+                request.turn.set_result(None)
+        return [*(request.future for request in requests), *(future for future, _ in calls)]
+
+
+def _refuse_at_exit() -> NoReturn:
+    """The main thread, in an exit handler, must not wait for ever; a daemon thread stops where it is."""
+    if threading.current_thread().daemon:
+        threading.Event().wait()
+    raise SidecarError("the interpreter is shutting down: no more requests can be sent")
+
+
+def _complete(future: concurrent.futures.Future[Any] | None, value: object) -> None:
+    if future is not None and not future.cancelled():
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # Cancelled in this very moment.
+            future.set_result(value)
+
+
+def _fail(future: concurrent.futures.Future[Any] | None, error: Exception) -> None:
+    if future is not None and not future.cancelled():
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # As above.
+            future.set_exception(error)

@@ -1,0 +1,247 @@
+"""What a process has open at its engine on behalf of clients: sessions and samplers."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import random
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from tinker_client.backends.backend import Backend
+from tinker_client.config import Settings
+from tinker_client.telemetry import Telemetry
+from tinker_sidecar.protocol import (
+    CloseSampler,
+    CloseSession,
+    LogTelemetry,
+    Message,
+    OpenSampler,
+    OpenSession,
+    Retry,
+    SamplerInfo,
+    SessionInfo,
+)
+
+__all__ = [
+    "ORIGINAL",
+    "SamplerHandle",
+    "SamplingCall",
+    "SessionHandle",
+    "attach_session",
+    "open_sessions",
+    "random_clone",
+]
+
+Info = TypeVar("Info", SessionInfo, SamplerInfo)
+
+ORIGINAL = 0
+"""The clone id of a client that was created, not copied."""
+
+
+def random_clone() -> int:
+    """A clone id for a copy, to be replaced by the server's where it hands them out."""
+    return random.SystemRandom().randint(1, 10**9)
+
+
+class _Handle(Generic[Info]):
+    """What is opened once at each engine, and again at one that replaces a dead one."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.number = backend.number()
+        self._generation = 0
+        self._info: concurrent.futures.Future[Info] = concurrent.futures.Future()
+
+    def reopen(self) -> None:
+        """See `Opened`. While the first opening is under way, that is simply asked for again."""
+        if _succeeded(self._info):
+            self._open()
+        elif not self._info.done():
+            self._generation = self.backend.generation
+
+    def _opened(self) -> concurrent.futures.Future[Info]:
+        """See that the engine that runs now knows this; the future gets what it is or why it is not."""
+        backend = self.backend
+        if self._generation != backend.generation:
+            with backend.lock:
+                if self._generation != backend.generation:
+                    self._open()
+        return self._info
+
+    def _open(self) -> None:
+        self._take_up()
+        self._info = self.backend.call(self._opening)
+        self.backend.opened(self)
+        self._generation = self.backend.generation  # Last: other threads test it without the lock.
+
+    def _take_up(self) -> None:
+        """Have an engine that replaces a dead one attach to what that one created."""
+        raise NotImplementedError
+
+    def _opening(self, call: int) -> Message:
+        raise NotImplementedError
+
+
+class SessionHandle(_Handle[SessionInfo]):
+    """A session at this process's engine: created with the first `open`, taken up again after a restart."""
+
+    def __init__(self, backend: Backend, settings: Settings, session_id: str | None) -> None:
+        super().__init__(backend)
+        self.settings = settings
+        self._config = settings.resolve()
+        self.sampler_seq_ids = itertools.count()
+        self.telemetry = Telemetry(self._log_telemetry) if self._config.telemetry else None
+        self._session_id = session_id
+        self._closed = False
+        weakref.finalize(self, backend.send, CloseSession(self.number)).atexit = False
+        _sessions.setdefault(backend, weakref.WeakSet()).add(self)
+
+    def close(self) -> None:
+        self._closed = True
+        self.backend.closed(self)
+        self.backend.send(CloseSession(self.number))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the engine that runs now has been asked for it."""
+        return not self._closed and self._generation == self.backend.generation
+
+    def serves(self, settings: Settings, session_id: str) -> bool:
+        """Whether this is that session, and open."""
+        return (
+            not self._closed
+            and self.settings.base_url == settings.base_url
+            and settings.api_key in (None, self.settings.api_key)
+            and self.known_session_id() == session_id
+        )
+
+    def open(self) -> concurrent.futures.Future[SessionInfo]:
+        """See that the engine knows this session; the future gets its id or the reason why not."""
+        self.backend.start()
+        return self._opened()
+
+    def _take_up(self) -> None:
+        self._session_id = self.known_session_id()
+
+    def _opening(self, call: int) -> OpenSession:
+        return OpenSession(call, self.number, self._config, self._session_id)
+
+    def _log_telemetry(self, event: dict[str, Any]) -> None:
+        self.backend.send(LogTelemetry(self.number, event))
+
+    def known_session_id(self) -> str | None:
+        """The id, if it is known without asking."""
+        return self._info.result().session_id if _succeeded(self._info) else self._session_id
+
+
+class SamplerHandle(_Handle[SamplerInfo]):
+    """A sampling session at this process's engine, and the numbers of its requests.
+
+    `clone` is `ORIGINAL` for a client that was created here; a copy proposes one and `join`s.
+    """
+
+    def __init__(
+        self,
+        session: SessionHandle,
+        *,
+        sampling_session_id: str | None,
+        base_model: str | None,
+        model_path: str | None,
+        clone: int,
+        retry: Retry,
+        queue_observer: Callable[[str, str | None], None],
+    ) -> None:
+        super().__init__(session.backend)
+        self.session = session
+        self.next_n = itertools.count().__next__
+        self._sampling_session_id = sampling_session_id
+        self._base_model = base_model
+        self._model_path = model_path
+        self._seq_id = next(session.sampler_seq_ids) if sampling_session_id is None else 0
+        self._clone = clone
+        self._join = clone != ORIGINAL
+        self._retry = retry
+        self.backend.observe_queue(self.number, queue_observer)
+        weakref.finalize(self, _release, self.backend, self.number).atexit = False
+
+    def open(self) -> concurrent.futures.Future[SamplerInfo]:
+        """See that the engine knows this sampler; the future gets what it is or the reason why not."""
+        self.session.open()
+        return self._opened()
+
+    def known_info(self) -> SamplerInfo | None:
+        """What the sampler is, if it is known without asking."""
+        if _succeeded(self._info):
+            return self._info.result()
+        if self._sampling_session_id is not None:
+            return SamplerInfo(self._sampling_session_id, self._base_model, self._clone)
+        return None
+
+    def _take_up(self) -> None:
+        # Under the same clone id.
+        if _succeeded(self._info):
+            info = self._info.result()
+            self._sampling_session_id, self._base_model = info.sampling_session_id, info.base_model
+            self._clone, self._join = info.clone, False
+
+    def _opening(self, call: int) -> OpenSampler:
+        return OpenSampler(
+            call,
+            self.number,
+            self.session.number,
+            self._sampling_session_id,
+            self._seq_id,
+            self._base_model,
+            self._model_path,
+            self._clone,
+            self._join,
+            self._retry,
+        )
+
+
+class SamplingCall:
+    """A request under way. Keeps its sampler open, since the client may be gone before the answer."""
+
+    __slots__ = ("_handle", "_request")
+
+    def __init__(self, handle: SamplerHandle, request: int) -> None:
+        self._handle = handle
+        self._request = request
+
+    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        self._handle.backend.wait(done, timeout)
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._handle.backend.read_on(loop)
+
+    def cancel(self) -> None:
+        self._handle.backend.cancel(self._request)
+
+
+def attach_session(backend: Backend, settings: Settings, session_id: str) -> SessionHandle:
+    """The handle of a session that exists, shared by all its clients in this process: one heartbeat."""
+    with backend.lock:
+        for handle in _sessions.get(backend, ()):
+            if handle.serves(settings, session_id):
+                return handle
+        return SessionHandle(backend, settings, session_id)
+
+
+def open_sessions(backend: Backend) -> list[SessionHandle]:
+    """The sessions that this process has open there."""
+    return [handle for handle in _sessions.get(backend, ()) if handle.is_open]
+
+
+_sessions: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[SessionHandle]] = weakref.WeakKeyDictionary()
+
+
+def _release(backend: Backend, number: int) -> None:
+    backend.forget_sampler(number)
+    backend.send(CloseSampler(number))
+
+
+def _succeeded(future: concurrent.futures.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

@@ -1,0 +1,75 @@
+"""The engine on a thread of this process: no isolation, for short runs and comparison."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from tinker_sidecar.protocol import Ack, Batch, Message
+
+if TYPE_CHECKING:
+    from tinker_client.backends.backend import Backend
+    from tinker_sidecar.engine.engine import Engine
+
+__all__ = ["InProcessHost"]
+
+
+class InProcessHost:
+    """An event loop on a daemon thread, with the engine on it."""
+
+    def __init__(self, backend: Backend) -> None:
+        from tinker_sidecar.engine.engine import Engine
+
+        self._backend = backend
+        self._inbox: deque[Message] = deque()
+        self._scheduled = False
+        self._loop = uvloop.new_event_loop()
+        self._stop = asyncio.Event()
+        self._engine: Engine = Engine(self._deliver)
+        self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
+        self._thread.start()
+
+    def send(self, message: Message) -> None:
+        self._inbox.append(message)
+        if not self._scheduled:
+            # One wake-up serves all that is sent before the engine's thread gets the GIL.
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        pass  # Batches are delivered by the engine's own thread.
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        pass  # As above.
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def abandon(self) -> None:
+        pass  # The thread did not survive the fork, and its loop's descriptors are harmless copies.
+
+    def _drain(self) -> None:
+        self._scheduled = False
+        while self._inbox:
+            self._engine.handle(self._inbox.popleft())
+
+    def _deliver(self, batch: Batch) -> None:
+        self._backend.deliver(batch)
+        self._engine.handle(Ack(batch.number))
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        await self._stop.wait()
+        await self._engine.close()

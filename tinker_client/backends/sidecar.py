@@ -1,0 +1,63 @@
+"""The engine in the sidecar process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tinker_client.channel import Channel
+from tinker_client.errors import SidecarDiedError, SidecarIPCError
+from tinker_client.lifecycle import SidecarProcess
+from tinker_sidecar.protocol import Message
+
+if TYPE_CHECKING:
+    from tinker_client.backends.backend import Backend
+
+__all__ = ["SidecarHost"]
+
+
+class SidecarHost:
+    """A sidecar process and the channel to it. Raises `SidecarStartupError` when it does not come up."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._process = SidecarProcess()
+        self._channel = Channel(
+            self._process.pid,
+            self._process.folder,
+            self._process.secret,
+            self._process.exit_fd,
+            backend.deliver,
+            self._closed,
+            self._process.end,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: Message) -> None:
+        self._channel.send(message)
+
+    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        self._channel.wait(done, timeout)
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._channel.read_on(loop)
+
+    def end(self) -> None:
+        """Have it end; its receiving thread tidies up behind it."""
+        self._process.end()
+
+    def close(self) -> None:
+        self.end()
+        self._channel.join()
+
+    def abandon(self) -> None:
+        self._process.abandon()
+
+    def _closed(self, error: SidecarIPCError | None) -> None:
+        """On the receiving thread, which ends after this."""
+        self._backend.died(self, error or SidecarDiedError(self._process.describe_exit()))
+        self._process.close()

@@ -1,0 +1,200 @@
+"""The client's end of the sockets: messages out from any thread, batches in on whichever waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import threading
+import weakref
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Any
+
+import msgspec
+import zmq
+
+from tinker_client.doorbell import Doorbell
+from tinker_client.errors import SidecarIPCError
+from tinker_client.futures import wake_together
+from tinker_client.loop_reader import LoopReader
+from tinker_sidecar.handshake import USERNAME, requests_endpoint, results_endpoint
+from tinker_sidecar.lending import borrow
+from tinker_sidecar.protocol import Ack, Batch, Failure, Message, Resend
+from tinker_sidecar.sockets import NO_LIMIT, GilSocket
+
+__all__ = ["Channel"]
+
+_HEAD_START = 20
+"""Milliseconds that event loops get to read what came before the receiving thread does it for them."""
+_TURN = 1000
+"""Milliseconds."""
+
+
+class Channel:
+    """Connects to the sidecar `pid`, whose sockets lie in `folder`.
+
+    `deliver` is called with each batch; `closed` once at the end, on the receiving thread: with None when
+    `exit_fd` says that the sidecar has exited, or with what makes it useless.
+
+    Sending costs no GIL hand-off (see `tinker_sidecar.sockets`), and receiving costs one a batch, that of
+    whoever waits: a thread that blocks on a future reads the socket itself, and so does an event loop
+    with awaiting tasks. The receiving thread reads it for everybody else.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        folder: str,
+        secret: str,
+        exit_fd: int,
+        deliver: Callable[[Batch], None],
+        closed: Callable[[SidecarIPCError | None], None],
+        give_up: Callable[[], None],
+    ) -> None:
+        self._pid = pid
+        self._context = zmq.Context()
+        self._results = self._connect(zmq.PULL, results_endpoint(folder), secret)
+        self._requests = self._connect(zmq.PUSH, requests_endpoint(folder), secret)
+        self._exit_fd = exit_fd
+        self._deliver = deliver
+        self._closed = closed
+        self._give_up = give_up
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(Batch).decode
+        self._reader: int | None = None
+        """The thread that reads. Not a lock: Ctrl-C could come between taking one and the `try` that gives
+        it back. A test and an assignment are one step to threads and signals, which only calls and loops
+        let in."""
+        self._error: SidecarIPCError | None = None
+        self._doorbell = Doorbell(self._results.fd, exit_fd)
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReader] | None
+        self._loops = weakref.WeakKeyDictionary()
+        self._thread = threading.Thread(target=self._receive, name="tinker-sidecar-receiver", daemon=True)
+        self._thread.start()
+
+    def send(self, message: Message) -> None:
+        """Hand `message` to the sidecar; it leaves this process even if the GIL is not given up again."""
+        self._requests.send(self._encode(message))
+
+    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Block this thread until `done()`, the timeout in seconds or the sidecar's exit, reading what comes.
+
+        Returns at once when another thread reads already: it will see to everybody's batches.
+        """
+        thread, before = threading.get_ident(), self._reader
+        if before not in (None, thread):
+            return
+        self._reader = thread
+        try:
+            self._doorbell.mute()
+            deadline = None if timeout is None else monotonic() + timeout
+            poll = select.poll()
+            poll.register(self._results.fd, select.POLLIN)
+            poll.register(self._exit_fd, select.POLLIN)
+            while self._read() and not done():
+                if deadline is None:
+                    # In turns, since Python runs no handler for a Ctrl-C that comes as a wait begins.
+                    ready = poll.poll(_TURN)
+                elif not (ready := poll.poll(max(0.0, deadline - monotonic()) * 1000)):
+                    return
+                if any(fd == self._exit_fd for fd, _ in ready):
+                    return
+        finally:
+            self._reader = before  # This thread, if a callback of the user's waits while we deliver to it.
+            self._doorbell.unmute()
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have `loop`, the running one, read what comes as long as it lives."""
+        if self._loops is not None and loop not in self._loops:
+            self._loops[loop] = LoopReader(loop, self._results.fd, self._read_on_loop)
+
+    def join(self) -> None:
+        """Wait for the receiving thread, which ends with the sidecar and frees the sockets."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _connect(self, kind: int, endpoint: str, secret: str) -> GilSocket:
+        socket: zmq.Socket[Any] = self._context.socket(kind)
+        socket.set_hwm(NO_LIMIT)
+        socket.linger = 0
+        socket.plain_username = USERNAME
+        socket.plain_password = secret.encode()
+        socket.connect(endpoint)
+        return GilSocket(socket)
+
+    def _receive(self) -> None:
+        exited = select.poll()
+        exited.register(self._exit_fd, select.POLLIN)
+        while self._doorbell.wait():
+            if self._loops:
+                exited.poll(_HEAD_START)  # They have heard it, too, and need the GIL more.
+            if self._try_reading():
+                self._doorbell.unmute()
+            # Else the bell stays mute until whoever reads is done, and unmutes it.
+        while self._reader is not None:
+            sleep(0.001)  # It has seen the exit, too, and is about to leave.
+        self._reader = threading.get_ident()  # For good: nobody reads after this.
+        self._read()
+        self._closed(self._error)
+        loops, self._loops = self._loops, None
+        for reader in list((loops or {}).values()):
+            reader.close()
+        for end in (self._results, self._requests, self._doorbell):
+            end.close()
+        self._context.term()
+
+    def _read_on_loop(self) -> None:
+        with wake_together():  # Tasks go on after the reading, which others may have to do meanwhile.
+            self._try_reading()
+
+    def _try_reading(self) -> bool:
+        """Read, unless another thread does."""
+        thread, before = threading.get_ident(), self._reader
+        if before not in (None, thread):
+            return False
+        self._reader = thread
+        try:
+            self._read()
+        finally:
+            self._reader = before
+        return True
+
+    def _read(self) -> bool:
+        """Deliver all that has come; False when the sidecar has turned out to be useless."""
+        try:
+            while self._error is None and (frame := self._results.receive()) is not None:
+                self._take(frame)
+        except BaseException:
+            # Ctrl-C, as this may be the main thread: what it tore out of our hands comes again.
+            self._requests.send(self._encode(Resend()))
+            raise
+        return self._error is None
+
+    def _take(self, frame: bytes) -> None:
+        try:
+            batch = self._decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # Its exit, which this brings about, has the receiving thread say so to everybody.
+            self._error = SidecarIPCError(f"the sidecar sent what is not a message: {error}")
+            self._give_up()
+            return
+        self._deliver(self._with_lent(batch) if batch.lent else batch)
+        # Only now: what finishes meanwhile makes the next batch larger.
+        self._requests.send(self._encode(Ack(batch.number)))
+
+    def _with_lent(self, batch: Batch) -> Batch:
+        """`batch` with the payloads that it lends; a request whose payload cannot be mapped fails."""
+        answers: dict[int, Any] = dict(zip(batch.done, batch.payloads, strict=True))
+        failed = list(batch.failed)
+        for index, fd, size in batch.lent:
+            number = batch.done[index]
+            try:
+                answers[number] = borrow(self._pid, fd, size)
+            except (FileNotFoundError, ProcessLookupError):
+                del answers[number]  # The sidecar has just died; whoever replaces it is asked again.
+            except OSError as error:
+                del answers[number]
+                failed.append((number, Failure("SidecarIPCError", f"cannot map a large result: {error}")))
+        return msgspec.structs.replace(
+            batch, done=list(answers), payloads=list(answers.values()), failed=failed
+        )

@@ -1,0 +1,55 @@
+"""Waking the receiving thread when something has come, unless somebody else waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+import select
+
+__all__ = ["Doorbell"]
+
+
+class _EpollEvent(ctypes.Structure):
+    # Linux packs it on x86-64 alone.
+    _pack_ = 1 if platform.machine() == "x86_64" else 8
+    _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
+
+
+class Doorbell:
+    """Waits for `results_fd` or `exit_fd` to be readable; the former can be muted, without a GIL hand-off.
+
+    `epoll.modify` would give up the GIL, hence `ctypes.PyDLL`, which does not.
+    """
+
+    def __init__(self, results_fd: int, exit_fd: int) -> None:
+        self._results_fd = results_fd
+        self._exit_fd = exit_fd
+        self._epoll = select.epoll()
+        self._epoll.register(results_fd, select.EPOLLIN | select.EPOLLONESHOT)
+        self._epoll.register(exit_fd, select.EPOLLIN)
+        self._epoll_ctl = ctypes.PyDLL(None).epoll_ctl
+        self._ringing = _EpollEvent(select.EPOLLIN | select.EPOLLONESHOT, results_fd)
+        self._muted = _EpollEvent(0, results_fd)
+
+    def wait(self) -> bool:
+        """Wait for a ring, which mutes the bell. False: `exit_fd` is readable."""
+        return all(fd != self._exit_fd for fd, _ in self._epoll.poll())
+
+    def mute(self) -> None:
+        self._modify(self._muted)
+
+    def unmute(self) -> None:
+        """Ring for what is there already, too."""
+        self._modify(self._ringing)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._epoll.close()
+
+    def _modify(self, event: _EpollEvent) -> None:
+        if not self._epoll.closed:
+            self._epoll_ctl(self._epoll.fileno(), _EPOLL_CTL_MOD, self._results_fd, ctypes.byref(event))
+
+
+_EPOLL_CTL_MOD = 3

@@ -1,0 +1,10 @@
+"""The official SDK's programs, unchanged, with their sampling in the sidecar.
+
+`install` replaces methods of `tinker.SamplingClient`. `python -m tinker_client script.py` and
+`import tinker_client.auto` call it. Before that nothing of `tinker` is imported.
+"""
+
+from tinker_client.official.installing import install, uninstall
+from tinker_client.official.status import status
+
+__all__ = ["install", "status", "uninstall"]

@@ -1,0 +1,65 @@
+"""Clients of ours for the samplers of official clients."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, TypeVar
+
+from tinker_client.backends import get_backend
+from tinker_client.backends.handles import SessionHandle, attach_session, random_clone
+from tinker_client.config import subprocess_sampling
+from tinker_client.errors import TinkerError
+from tinker_client.official.results import MisfitError
+from tinker_client.official.sdk import Sdk
+from tinker_client.queue_state import QueueState
+from tinker_client.sampling_client import SamplingClient
+from tinker_client.types._checks import is_official, wrong_type
+
+__all__ = ["AttachedClient", "attach", "from_tinker"]
+
+_Client = TypeVar("_Client", bound=SamplingClient)
+
+
+def attach(sdk: Sdk, client: Any, client_class: type[_Client], *, sidecar: bool) -> _Client:
+    """A client of `client_class` for the sampler that the official `client` has, under a clone id of its own.
+
+    The requests of the two therefore do not get in each other's way.
+    """
+    identity = sdk.identify(client)
+    backend = get_backend(sidecar=sidecar)
+    return client_class(
+        attach_session(backend, identity.settings, identity.session_id),
+        sampling_session_id=identity.sampling_session_id,
+        base_model=identity.base_model,
+        retry_config=identity.retry_config,
+        subprocess_sampling=sidecar,
+        clone=random_clone(),
+    )
+
+
+def from_tinker(client: Any, client_class: type[_Client]) -> _Client:
+    """What `SamplingClient.from_tinker` returns."""
+    if not is_official(client, "SamplingClient"):
+        raise wrong_type("client", "a tinker.SamplingClient", client)
+    try:
+        sdk = Sdk()
+        if isinstance(client, sdk.future_class):
+            client = client.result()  # Of `create_sampling_client`, which since 0.35 returns a future.
+        return attach(sdk, client, client_class, sidecar=subprocess_sampling())
+    except (MisfitError, AttributeError, KeyError, ValueError) as error:
+        raise TinkerError(f"cannot read this client of the official SDK: {error}") from error
+
+
+class AttachedClient(SamplingClient):
+    """Does an official client's sampling, and tells it of its queue."""
+
+    official: weakref.ref[Any] | None = None
+    sdk: Sdk
+
+    @property
+    def session(self) -> SessionHandle:
+        return self._handle.session
+
+    def on_queue_state_change(self, queue_state: QueueState, queue_state_reason: str | None) -> None:
+        if self.official is not None and (client := self.official()) is not None:
+            client.on_queue_state_change(self.sdk.queue_state(queue_state.value), queue_state_reason)

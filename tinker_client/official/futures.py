@@ -1,0 +1,105 @@
+"""The future that a routed call returns: the official kind and ours at once."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from tinker_client.errors import SidecarError, TinkerError
+from tinker_client.futures import APIFuture
+from tinker_client.official.errors import official_error
+from tinker_client.official.sdk import Sdk
+from tinker_client.types import SampleResponse
+
+__all__ = ["OfficialCall", "future_class"]
+
+
+class RoutedFuture(APIFuture[Any]):
+    """An official future to those who ask what it is, as `future_class` makes of it.
+
+    Its results and errors are the SDK's own. Results are converted on first use, by who asks.
+    """
+
+    sdk: Sdk
+
+    def __init__(self, client: Any, wanted: str) -> None:
+        """`wanted` is `response` for the whole response, or the name of a field of it."""
+        super().__init__()
+        self.client = weakref.ref(client)
+        self.wanted = wanted
+        self.base_url = ""
+        self._converted: Any = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        value = super().result(timeout)
+        if not isinstance(value, SampleResponse):
+            return value  # The official path's.
+        if self._converted is None:
+            try:
+                self._converted = self._convert(value)
+            except TinkerError as error:  # It is malformed.
+                raise official_error(self.sdk.module, error, self.base_url) from error
+        return self._converted
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        if isinstance(exception, TinkerError):
+            ours, exception = exception, official_error(self.sdk.module, exception, self.base_url)
+            if not isinstance(ours, SidecarError):
+                self._log(exception)
+        super().set_exception(exception)
+
+    def _convert(self, response: SampleResponse) -> Any:
+        return self.sdk.response(response) if self.wanted == "response" else getattr(response, self.wanted)
+
+    def _log(self, error: Exception) -> None:
+        """Tell the session's telemetry, as the official path does."""
+        client = self.client()
+        if client is None:
+            return
+        with contextlib.suppress(Exception):  # Best effort, as always.
+            if (telemetry := client.get_telemetry()) is not None:
+                telemetry.log_exception_sync(error)
+
+
+def future_class(sdk: Sdk) -> type[RoutedFuture]:
+    """The class of futures for that SDK: `RoutedFuture` and an official `APIFuture` at once."""
+    body = {"sdk": sdk, "__module__": __name__}
+    return types.new_class(
+        "RoutedFuture", (RoutedFuture, sdk.future_class), exec_body=lambda own: own.update(body)
+    )
+
+
+class OfficialCall:
+    """A call that went the official path after all, for the future that had been given out for it."""
+
+    def __init__(self, official: Any, future: APIFuture[Any]) -> None:
+        # A version's APIFuture has the concurrent one inside, others return that itself.
+        inner = official.future() if hasattr(official, "future") else official
+        self._inner: concurrent.futures.Future[Any] = inner
+        future.call = self
+        inner.add_done_callback(lambda done: _copy(done, future))
+
+    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        pass  # The official SDK's thread sees to it.
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        pass  # As above.
+
+    def cancel(self) -> None:
+        self._inner.cancel()
+
+
+def _copy(done: concurrent.futures.Future[Any], future: APIFuture[Any]) -> None:
+    if future.cancelled():
+        return
+    if done.cancelled():
+        future.cancel()
+    elif (error := done.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(done.result())

@@ -1,0 +1,65 @@
+"""Running a program, unchanged, with the official SDK's sampling in the sidecar."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from tinker_client.official.warning import warn_once
+
+__all__ = ["USAGE", "interpreter_options", "launch"]
+
+USAGE = """\
+usage: python -m tinker_client [script.py | -m module] [arguments ...]
+
+Runs a program that uses the official Tinker SDK as `python` would, with its sampling in the sidecar
+if TINKER_SUBPROCESS_SAMPLING=1 is set. Processes that the program starts do the same."""
+
+_SITE = Path(__file__).with_name("site")
+_PACKAGES = Path(__file__).parents[2]
+
+
+def launch(arguments: list[str], *, options: list[str] | None = None) -> NoReturn:
+    """Become `python arguments`, with interpreter `options`, in which `install` follows `import tinker`.
+
+    A new interpreter, in this process's place: so to the program everything is as under plain Python, from
+    `sys.argv` to its exit status, and what it starts inherits the environment.
+    """
+    if not sys.executable:
+        raise SystemExit("tinker_client: cannot tell where the Python interpreter is")
+    if sys.flags.ignore_environment or sys.flags.no_site:
+        raise SystemExit(
+            "tinker_client: cannot do anything under python -E, -I or -S: use install() in the script"
+        )
+    _say_what_is_amiss()
+    os.environ["PYTHONPATH"] = _python_path()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *(options or ()), *arguments])  # noqa: S606
+
+
+def interpreter_options() -> list[str]:
+    """Those of `python -W error -m tinker_client ...`, for the program's interpreter."""
+    before = sys.orig_argv[1:]
+    return before[: next((i for i, option in enumerate(before) if option.startswith("-m")), 0)]
+
+
+def _say_what_is_amiss() -> None:
+    if importlib.util.find_spec("tinker") is None:
+        warn_once("the official SDK, `tinker`, is not installed in this environment: nothing to take over")
+    elif not os.environ.get("TINKER_SUBPROCESS_SAMPLING"):
+        warn_once(
+            "TINKER_SUBPROCESS_SAMPLING is not set: unless the program sets it before `import tinker`, "
+            "the official SDK samples by itself"
+        )
+
+
+def _python_path() -> str:
+    """This environment's `PYTHONPATH` with our `sitecustomize` before all, and this package behind."""
+    paths = [str(_SITE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if _PACKAGES.name not in ("site-packages", "dist-packages"):
+        paths.append(str(_PACKAGES))  # Run from a checkout.
+    return os.pathsep.join(dict.fromkeys(paths))

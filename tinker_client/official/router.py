@@ -1,0 +1,121 @@
+"""What becomes of a call to an official sampling client."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from tinker_client.backends import fork_count, get_backend
+from tinker_client.backends.handles import SessionHandle
+from tinker_client.errors import SidecarError, TinkerError
+from tinker_client.official.attaching import AttachedClient, attach
+from tinker_client.official.errors import official_error
+from tinker_client.official.futures import OfficialCall, future_class
+from tinker_client.official.requests import Arguments, understood
+from tinker_client.official.sdk import Sdk
+from tinker_client.official.starting import Starter
+from tinker_client.official.warning import required, warn_once
+
+__all__ = ["Router"]
+
+_ATTACHED = "_tinker_sidecar_client"
+
+
+class Router:
+    """Sends requests to official clients through the sidecar, or, where that can't be, the official path.
+
+    An official client gets a client of ours with its first request; it goes with it. Its session's handle,
+    and so the heartbeat from the sidecar, lives as long as what the official SDK has for that session.
+    """
+
+    def __init__(self, sdk: Sdk) -> None:
+        self.sdk = sdk
+        self.enabled = True
+        self.future_class = future_class(sdk)
+        self.starter = Starter()
+        self._sessions: weakref.WeakKeyDictionary[Any, SessionHandle] = weakref.WeakKeyDictionary()
+
+    def submit(self, client: Any, arguments: Arguments, wanted: str, official: Callable[[], Any]) -> Any:
+        """The future of a request. `official` makes the same call the official way."""
+        if not (self.enabled and _is_open(client) and understood(arguments)):
+            return official()
+        if getattr(client, "_record_stability_info", False):
+            arguments += (True,)
+        future = self.future_class(client, wanted)
+        if not self.starter.running:
+            if _on_event_loop():
+                self.starter.when_running(
+                    lambda error: self._submit_later(error, client, future, arguments, official)
+                )
+                return future
+            try:
+                get_backend(sidecar=True).start()
+            except (SidecarError, OSError) as error:
+                self._give_up(error)
+                return official()
+        return future if self._send(client, future, arguments) else official()
+
+    def _submit_later(
+        self,
+        error: Exception | None,
+        client: Any,
+        future: Any,
+        arguments: Arguments,
+        official: Callable[[], Any],
+    ) -> None:
+        if future.cancelled():
+            return
+        try:
+            if error is not None:
+                self._give_up(error)
+            if error is not None or not self._send(client, future, arguments):
+                OfficialCall(official(), future)
+        except Exception as refusal:  # noqa: BLE001 - The caller has left; only the future is there to tell.
+            future.set_exception(refusal)
+        if future.cancelled() and future.call is not None:
+            future.call.cancel()
+
+    def _send(self, client: Any, future: Any, arguments: Arguments) -> bool:
+        """Whether the request is on its way; if not, it is for the official client to say why."""
+        try:
+            attached = self._attached(client)
+        except Exception as error:  # noqa: BLE001 - An unknown version's client may be anything.
+            warn_once(f"cannot take over the sampling of {type(client).__name__}: {error!r}")
+            return False
+        future.base_url = attached.session.settings.base_url
+        try:
+            attached._submit(future, *arguments)
+        except (TypeError, ValueError):
+            return False
+        except SidecarError as error:  # It died, and no other takes over.
+            self._give_up(error)
+            return False
+        return True
+
+    def _attached(self, client: Any) -> AttachedClient:
+        kept = client.__dict__.get(_ATTACHED)
+        if kept is not None and kept[0] == fork_count():
+            return kept[1]  # type: ignore[no-any-return]
+        attached = attach(self.sdk, client, AttachedClient, sidecar=True)
+        attached.official, attached.sdk = weakref.ref(client), self.sdk
+        self._sessions[client.holder] = attached.session
+        client.__dict__[_ATTACHED] = (fork_count(), attached)
+        return attached
+
+    def _give_up(self, error: Exception) -> None:
+        """Leave everything to the official SDK from now on; raises `error` if that is forbidden."""
+        if required():
+            raise official_error(self.sdk.module, error, "") if isinstance(error, TinkerError) else error
+        self.enabled = False
+        warn_once(f"the sidecar does not start, so sampling is left to the official SDK: {error}")
+
+
+def _is_open(client: Any) -> bool:
+    """One whose session's holder is closed refuses in its own words."""
+    return not getattr(getattr(client, "holder", None), "_closed", False)
+
+
+def _on_event_loop() -> bool:
+    return asyncio._get_running_loop() is not None

@@ -1,0 +1,28 @@
+"""What to say when there is nothing that this package can do."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from tinker_client.errors import TinkerError
+
+__all__ = ["logger", "required", "warn_once"]
+
+logger = logging.getLogger("tinker_client.official")
+
+_said: set[str] = set()
+
+
+def required() -> bool:
+    """Whether `TINKER_SIDECAR_REQUIRE` forbids going on without the sidecar."""
+    return os.environ.get("TINKER_SIDECAR_REQUIRE", "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def warn_once(message: str) -> None:
+    """Log `message`, once a process; with `TINKER_SIDECAR_REQUIRE=1` it is a `TinkerError` each time."""
+    if required():
+        raise TinkerError(f"{message} (and TINKER_SIDECAR_REQUIRE is set)")
+    if message not in _said:
+        _said.add(message)
+        logger.warning("%s", message)

@@ -1,0 +1,456 @@
+"""The sampling client: small, picklable, and without a socket, thread or process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import concurrent.futures
+import logging
+import time
+import weakref
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
+
+from tinker_client.backends import fork_count, get_backend
+from tinker_client.backends.handles import (
+    ORIGINAL,
+    SamplerHandle,
+    SamplingCall,
+    SessionHandle,
+    attach_session,
+    random_clone,
+)
+from tinker_client.config import Settings
+from tinker_client.errors import TinkerError
+from tinker_client.futures import APIFuture
+from tinker_client.queue_state import QueueState
+from tinker_client.retry_config import RetryConfig
+from tinker_client.sampling_request import build_request, logprobs_arguments
+from tinker_client.telemetry import Telemetry
+from tinker_client.tokenizers import load_tokenizer
+from tinker_client.types import ModelInput, SampleResponse, SamplingParams, TensorData
+from tinker_sidecar.protocol import SamplerInfo
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["SamplingClient"]
+
+logger = logging.getLogger(__name__)
+
+_QUEUE_WARNING_INTERVAL = 60.0
+
+_QUEUE_REASONS = {
+    QueueState.PAUSED_RATE_LIMIT: "the limit on concurrent samplers is reached",
+    QueueState.PAUSED_CAPACITY: "the service is short of capacity",
+}
+
+
+_Client = TypeVar("_Client", bound="SamplingClient")
+_Future = TypeVar("_Future", bound=APIFuture[Any])
+
+
+@dataclass(frozen=True)
+class _SamplingClientPickleState:
+    """What travels when a client is pickled: ids, settings and a flag, never a handle."""
+
+    settings: Settings
+    session_id: str
+    sampling_session_id: str
+    base_model: str | None
+    retry_config: RetryConfig
+    subprocess_sampling: bool
+
+
+class _SamplerHandleFields(msgspec.Struct):
+    base_url: str
+    session_id: str
+    sampling_session_id: str
+    base_model: str | None
+    subprocess_sampling: bool
+
+
+class SamplingClient:
+    """Samples from one model, base or fine-tuned.
+
+    Comes from `ServiceClient.create_sampling_client`. It can be pickled: the copy works in whatever process
+    it wakes up in, through that process's own engine, under the same session. Until the server has
+    confirmed the sampler, `result()` and `await` wait for that and return the client itself; calling
+    `sample` does not need to wait.
+    """
+
+    def __init__(
+        self,
+        session: SessionHandle,
+        *,
+        sampling_session_id: str | None = None,
+        base_model: str | None = None,
+        model_path: str | None = None,
+        retry_config: RetryConfig | None = None,
+        subprocess_sampling: bool,
+        clone: int = ORIGINAL,
+    ) -> None:
+        self._retry_config = retry_config or RetryConfig()
+        self._subprocess_sampling = subprocess_sampling
+        self._last_queue_warning = float("-inf")
+        self._attach(
+            session,
+            sampling_session_id=sampling_session_id,
+            base_model=base_model,
+            model_path=model_path,
+            clone=clone,
+        )
+
+    def _attach(
+        self,
+        session: SessionHandle,
+        *,
+        sampling_session_id: str | None,
+        base_model: str | None,
+        model_path: str | None,
+        clone: int,
+    ) -> None:
+        observer = weakref.WeakMethod(self._on_queue_state)
+
+        def observe(state: str, reason: str | None) -> None:
+            if (method := observer()) is not None:
+                method(state, reason)
+
+        self._fork_count = fork_count()
+        self._handle = SamplerHandle(
+            session,
+            sampling_session_id=sampling_session_id,
+            base_model=base_model,
+            model_path=model_path,
+            clone=clone,
+            retry=self._retry_config.to_wire(),
+            queue_observer=observe,
+        )
+
+    # Sampling
+
+    def sample(
+        self,
+        prompt: ModelInput,
+        num_samples: int,
+        sampling_params: SamplingParams,
+        include_prompt_logprobs: bool = False,
+        topk_prompt_logprobs: int = 0,
+        topk_sample_logprobs: int = 0,
+        target_prompt_logprobs: TensorData | None = None,
+        prompt_alt_tokens_k: int = 0,
+        prompt_logprobs_last_n: int | None = None,
+    ) -> APIFuture[SampleResponse]:
+        """Generate completions of `prompt`.
+
+        Parameters
+        ----------
+        prompt
+            The prompt; not empty.
+        num_samples
+            How many completions, 1 or more, each drawn on its own.
+        sampling_params
+            How to draw them.
+        include_prompt_logprobs
+            Also return the logprob of each prompt token.
+        topk_prompt_logprobs
+            Also return this many likeliest tokens at each prompt position.
+        topk_sample_logprobs
+            Also return this many likeliest tokens at each sampled position.
+        target_prompt_logprobs
+            Token ids to score: int64, shape `[len(prompt) - 1, K]`, dense or CSR; row `i` is scored at
+            prompt position `i + 1`, and -1 asks for nothing.
+        prompt_alt_tokens_k
+            Draw this many tokens at every prompt position but the first.
+        prompt_logprobs_last_n
+            Score only the last n prompt tokens; needs `include_prompt_logprobs`.
+
+        Returns
+        -------
+        APIFuture[SampleResponse]
+            Block on `.result()` or await it. It raises a `TinkerError` when the request failed for good;
+            what may pass has been retried by then.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not what it must be.
+        """
+        return self._submit(
+            APIFuture(),
+            prompt,
+            num_samples,
+            sampling_params,
+            include_prompt_logprobs,
+            topk_prompt_logprobs,
+            topk_sample_logprobs,
+            target_prompt_logprobs,
+            prompt_alt_tokens_k,
+            prompt_logprobs_last_n,
+        )
+
+    async def sample_async(
+        self,
+        prompt: ModelInput,
+        num_samples: int,
+        sampling_params: SamplingParams,
+        include_prompt_logprobs: bool = False,
+        topk_prompt_logprobs: int = 0,
+        topk_sample_logprobs: int = 0,
+        target_prompt_logprobs: TensorData | None = None,
+        prompt_alt_tokens_k: int = 0,
+        prompt_logprobs_last_n: int | None = None,
+    ) -> SampleResponse:
+        """What `await sample(...)` gives, for code that calls it so."""
+        return await self.sample(
+            prompt,
+            num_samples,
+            sampling_params,
+            include_prompt_logprobs,
+            topk_prompt_logprobs,
+            topk_sample_logprobs,
+            target_prompt_logprobs,
+            prompt_alt_tokens_k,
+            prompt_logprobs_last_n,
+        )
+
+    def compute_logprobs(
+        self, prompt: ModelInput, prompt_logprobs_last_n: int | None = None
+    ) -> APIFuture[list[float | None]]:
+        """The logprob of each token of `prompt` given those before it.
+
+        The future's result has one entry a token, None for the first and, with `prompt_logprobs_last_n`,
+        for all but the last n. Errors are those of `sample`.
+        """
+        return self._submit(_LogprobsFuture(), *logprobs_arguments(prompt, prompt_logprobs_last_n))
+
+    async def compute_logprobs_async(
+        self, prompt: ModelInput, prompt_logprobs_last_n: int | None = None
+    ) -> list[float | None]:
+        """What `await compute_logprobs(...)` gives, for code that calls it so."""
+        return await self.compute_logprobs(prompt, prompt_logprobs_last_n)
+
+    def _submit(self, future: _Future, *arguments: Any) -> _Future:
+        handle = self._opened_handle()
+        backend = handle.backend
+        request = backend.number()
+        message = build_request(request, handle.number, handle.next_n(), *arguments)
+        future.call = SamplingCall(handle, request)
+        backend.submit(message, future)
+        return future
+
+    # What it is
+
+    @property
+    def retry_config(self) -> RetryConfig:
+        """How this client deals with trouble."""
+        return self._retry_config
+
+    def get_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer, loaded through transformers on first use and kept."""
+        return load_tokenizer(self.get_base_model())
+
+    def get_base_model(self) -> str:
+        """The name of the model sampled from, or of the one it was fine-tuned from."""
+        return _known_base_model(self._info().result())
+
+    async def get_base_model_async(self) -> str:
+        """What `get_base_model` gives."""
+        return _known_base_model(await asyncio.wrap_future(self._info()))
+
+    def get_telemetry(self) -> Telemetry | None:
+        """Where to log events about this client's session; None with `TINKER_TELEMETRY=0`."""
+        return self._handle.session.telemetry
+
+    def get_sampler_handle(self) -> str:
+        """A string that stands for this client's sampler, to pass where pickles cannot go.
+
+        `from_sampler_handle` makes a new client of it in any process, any number of times. It holds no
+        credentials.
+        """
+        state = self._pickle_state()
+        handle = _SamplerHandleFields(
+            state.settings.base_url,
+            state.session_id,
+            state.sampling_session_id,
+            state.base_model,
+            state.subprocess_sampling,
+        )
+        return base64.urlsafe_b64encode(msgspec.json.encode(handle)).decode()
+
+    @classmethod
+    def from_sampler_handle(cls, handle: str, *, api_key: str | None = None) -> Self:
+        """A new client for the sampler behind `handle`.
+
+        It authenticates with `api_key` or this process's own credentials, resolved as `ServiceClient` does
+        it. Raises `ValueError` when `handle` is not what `get_sampler_handle` returns.
+        """
+        try:
+            fields = msgspec.json.decode(base64.urlsafe_b64decode(handle), type=_SamplerHandleFields)
+        except (ValueError, TypeError, msgspec.DecodeError) as error:
+            raise ValueError(f"not a sampler handle: {error}") from None
+        state = _SamplingClientPickleState(
+            Settings(fields.base_url, api_key),
+            fields.session_id,
+            fields.sampling_session_id,
+            fields.base_model,
+            RetryConfig(),
+            fields.subprocess_sampling,
+        )
+        return _unpickle_sampling_client(cls, state)
+
+    @classmethod
+    def from_tinker(cls, client: Any) -> Self:
+        """A new client for the sampler that a client of the official SDK, a `tinker.SamplingClient`, has.
+
+        It has that client's session, credentials and retry settings, this package's types, and samples
+        through the sidecar if `TINKER_SUBPROCESS_SAMPLING` says so. To have the official client itself
+        do that, see `tinker_client.install`.
+
+        Raises
+        ------
+        TypeError
+            `client` is no client of the official SDK.
+        TinkerError
+            It is one of a version that this package cannot read.
+        """
+        from tinker_client.official.attaching import from_tinker
+
+        return from_tinker(client, cls)
+
+    def __repr__(self) -> str:
+        info = self._handle.known_info()
+        if info is None:
+            return f"<{type(self).__name__}, opening>"
+        mode = "sidecar" if self._subprocess_sampling else "in process"
+        return f"<{type(self).__name__} {info.sampling_session_id} of {info.base_model}, {mode}>"
+
+    # A future of itself
+
+    def result(self, timeout: float | None = None) -> Self:
+        """This client, once the server has confirmed it; raises the error if it did not."""
+        self._info().result(timeout)
+        return self
+
+    async def result_async(self, timeout: float | None = None) -> Self:
+        """What `result` gives, awaited for at most `timeout` seconds."""
+        async with asyncio.timeout(timeout):
+            return await self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        yield from asyncio.shield(asyncio.wrap_future(self._info())).__await__()
+        return self
+
+    def future(self) -> concurrent.futures.Future[Self]:
+        """A future of this client, for code that wants one."""
+        future: APIFuture[Self] = APIFuture()
+        self._info().add_done_callback(lambda info: _settle(future, info, self))
+        return future
+
+    async def coroutine(self) -> Self:
+        """This client as a coroutine's result, for `asyncio.create_task` and its like."""
+        return await self
+
+    # Queue state
+
+    def on_queue_state_change(self, queue_state: QueueState, queue_state_reason: str | None) -> None:
+        """Called when the server says that it pauses or resumes this client's requests.
+
+        Logs a warning, at most one a minute. Override it in a subclass to do something else; it runs
+        on a thread of this library.
+        """
+        if queue_state == QueueState.ACTIVE:
+            return
+        now = time.monotonic()
+        if now - self._last_queue_warning < _QUEUE_WARNING_INTERVAL:
+            return
+        self._last_queue_warning = now
+        reason = queue_state_reason or _QUEUE_REASONS.get(queue_state, "the server gives no reason")
+        logger.warning("sampling is paused for %r: %s", self, reason)
+
+    def _on_queue_state(self, state: str, reason: str | None) -> None:
+        self.on_queue_state_change(QueueState(state), reason)
+
+    # Pickling
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle_sampling_client, (type(self), self._pickle_state())
+
+    def _pickle_state(self) -> _SamplingClientPickleState:
+        info = self._info().result()
+        session = self._handle.session
+        return _SamplingClientPickleState(
+            settings=session.settings,
+            session_id=session.open().result().session_id,
+            sampling_session_id=info.sampling_session_id,
+            base_model=info.base_model,
+            retry_config=self._retry_config,
+            subprocess_sampling=self._subprocess_sampling,
+        )
+
+    def _info(self) -> concurrent.futures.Future[SamplerInfo]:
+        return self._opened_handle().open()
+
+    def _opened_handle(self) -> SamplerHandle:
+        """The sampler at this process's engine; in a forked child, that of a copy."""
+        if self._fork_count != fork_count():
+            self._attach_copy()
+        handle = self._handle
+        handle.open()
+        return handle
+
+    def _attach_copy(self) -> None:
+        """Become a copy of the client that the parent process has, under a clone id of its own."""
+        parent = self._handle
+        info, session_id = parent.known_info(), parent.session.known_session_id()
+        if info is None or session_id is None:
+            raise TinkerError(
+                "this client was forked before the server had confirmed it: "
+                "call .result() on it before forking"
+            )
+        self._attach(
+            attach_session(
+                get_backend(sidecar=self._subprocess_sampling), parent.session.settings, session_id
+            ),
+            sampling_session_id=info.sampling_session_id,
+            base_model=info.base_model,
+            model_path=None,
+            clone=random_clone(),
+        )
+
+
+class _LogprobsFuture(APIFuture[Any]):
+    """A sampling request of which only the prompt's logprobs are wanted, decoded by who asks."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        return super().result(timeout).prompt_logprobs
+
+
+def _settle(future: APIFuture[Any], source: concurrent.futures.Future[Any], value: object) -> None:
+    if (error := source.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+
+
+def _known_base_model(info: SamplerInfo) -> str:
+    if info.base_model is None:
+        raise TinkerError(
+            "the server does not tell the base model of this sampler; create the client with base_model=..."
+        )
+    return info.base_model
+
+
+def _unpickle_sampling_client(client_type: type[_Client], state: _SamplingClientPickleState) -> _Client:
+    backend = get_backend(sidecar=state.subprocess_sampling)
+    return client_type(
+        attach_session(backend, state.settings, state.session_id),
+        sampling_session_id=state.sampling_session_id,
+        base_model=state.base_model,
+        retry_config=state.retry_config,
+        subprocess_sampling=state.subprocess_sampling,
+        clone=random_clone(),
+    )

@@ -1,0 +1,198 @@
+"""The entry point: a session with a Tinker server, from which sampling clients come."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import msgspec
+
+from tinker_client.backends import get_backend
+from tinker_client.backends.handles import SessionHandle
+from tinker_client.config import Settings, subprocess_sampling
+from tinker_client.errors import APIResponseValidationError
+from tinker_client.futures import APIFuture
+from tinker_client.retry_config import RetryConfig
+from tinker_client.sampling_client import SamplingClient
+from tinker_client.telemetry import Telemetry
+from tinker_client.types import GetServerCapabilitiesResponse
+from tinker_sidecar.protocol import Query
+
+__all__ = ["ServiceClient"]
+
+
+class ServiceClient:
+    """A session with a Tinker server.
+
+    With `TINKER_SUBPROCESS_SAMPLING=1` in the environment, read here, its clients sample through the
+    sidecar process; without, through a thread of this process.
+
+    Parameters
+    ----------
+    user_metadata
+        Strings the server keeps with the session.
+    project_id
+        The project the session belongs to; default `TINKER_PROJECT_ID`.
+    display_name
+        A name for people to find the session by.
+    base_url
+        The server: default `TINKER_BASE_URL`, then the hosted service. `"local"` starts a server with a
+        tiny model on this machine, which ends with this process and needs no key.
+    api_key
+        Default `TINKER_API_KEY`, then `TINKER_CREDENTIAL_CMD`, then the key `tinker auth login` stored.
+    default_headers_overrides
+        Headers to send with every request.
+
+    Raises
+    ------
+    TinkerError
+        There is no key, or it or the URL is malformed; or what the server answered. Where an event
+        loop is running nothing blocks it: then the server's answer is raised by what is done first.
+    """
+
+    def __init__(
+        self,
+        user_metadata: dict[str, str] | None = None,
+        project_id: str | None = None,
+        *,
+        display_name: str | None = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        default_headers_overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        settings = Settings.create(
+            base_url=base_url,
+            api_key=api_key,
+            headers=default_headers_overrides,
+            user_metadata=user_metadata,
+            project_id=project_id,
+            display_name=display_name,
+        )
+        self._subprocess_sampling = subprocess_sampling()
+        self._session = SessionHandle(get_backend(sidecar=self._subprocess_sampling), settings, None)
+        opening = self._session.open()
+        if _may_block():
+            opening.result()
+
+    def create_sampling_client(
+        self,
+        model_path: str | None = None,
+        base_model: str | None = None,
+        retry_config: RetryConfig | None = None,
+    ) -> SamplingClient:
+        """A client that samples from a base model or from saved weights.
+
+        Parameters
+        ----------
+        model_path
+            Saved weights: a path that starts with `tinker://`.
+        base_model
+            The name of a base model. One of the two is needed.
+        retry_config
+            How the client deals with trouble.
+
+        Returns
+        -------
+        SamplingClient
+            The client. It is also a future of itself: `.result()` and `await` give it back once the
+            server has confirmed it. Without a running event loop that has happened on return.
+
+        Raises
+        ------
+        ValueError
+            Neither or a malformed one of `model_path` and `base_model`.
+        TinkerError
+            What the server answered, for instance that it does not know the model.
+        """
+        _check_model(model_path, base_model)
+        client = SamplingClient(
+            self._session,
+            model_path=model_path,
+            base_model=base_model,
+            retry_config=retry_config,
+            subprocess_sampling=self._subprocess_sampling,
+        )
+        return client.result() if _may_block() else client
+
+    async def create_sampling_client_async(
+        self,
+        model_path: str | None = None,
+        base_model: str | None = None,
+        retry_config: RetryConfig | None = None,
+    ) -> SamplingClient:
+        """What `await create_sampling_client(...)` gives."""
+        return await self.create_sampling_client(model_path, base_model, retry_config)
+
+    def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
+        """The models the server offers, with their context lengths."""
+        return _capabilities(self._ask_capabilities().result())
+
+    async def get_server_capabilities_async(self) -> GetServerCapabilitiesResponse:
+        """What `get_server_capabilities` gives."""
+        return _capabilities(await asyncio.wrap_future(self._ask_capabilities()))
+
+    def close(
+        self, status: Literal["success", "errored", "interrupted"] = "success", detail: str | None = None
+    ) -> APIFuture[None]:
+        """End the session's heartbeat; its sampling clients in this process stop working.
+
+        `status` and `detail` are for people: they go to the server's telemetry. The future that comes back
+        is done: nothing is waited for.
+        """
+        if self._session.telemetry is not None:
+            data: dict[str, object] = {"status": status, "detail": detail}
+            self._session.telemetry.log("ServiceClient.close", data)
+        self._session.close()
+        done: APIFuture[None] = APIFuture()
+        done.set_result(None)
+        return done
+
+    def get_telemetry(self) -> Telemetry | None:
+        """Where to log events about the session; None with `TINKER_TELEMETRY=0`."""
+        return self._session.telemetry
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        session_id = self._session.known_session_id() or "opening"
+        return f"<{type(self).__name__} {session_id} at {self._session.settings.base_url}>"
+
+    def _ask_capabilities(self) -> concurrent.futures.Future[Any]:
+        session = self._session
+        session.open()
+        return session.backend.call(lambda call: Query(call, session.number, "capabilities"))
+
+
+def _capabilities(data: Any) -> GetServerCapabilitiesResponse:
+    try:
+        return msgspec.convert(data, GetServerCapabilitiesResponse)
+    except msgspec.ValidationError as error:
+        raise APIResponseValidationError(f"malformed answer from get_server_capabilities: {error}") from None
+
+
+def _check_model(model_path: str | None, base_model: str | None) -> None:
+    if not model_path and not base_model:
+        raise ValueError('create_sampling_client needs model_path="tinker://..." or base_model="..."')
+    if model_path is not None and not model_path.startswith("tinker://"):
+        raise ValueError(f"model_path must start with 'tinker://', got {model_path!r}")
+
+
+def _may_block() -> bool:
+    """Whether waiting here holds up no event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False

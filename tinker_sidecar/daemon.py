@@ -1,0 +1,225 @@
+"""The sidecar: the loop between the sockets and the engine, and the watch on its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import logging
+import os
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+
+import msgspec
+import uvloop
+import zmq
+from zmq.auth.asyncio import AsyncioAuthenticator
+
+from tinker_sidecar.handshake import (
+    USERNAME,
+    ZAP_DOMAIN,
+    Greeting,
+    Hello,
+    requests_endpoint,
+    results_endpoint,
+)
+from tinker_sidecar.lending import LARGE, lend
+from tinker_sidecar.protocol import Ack, Batch, LogRecord, Message, Resend
+from tinker_sidecar.sockets import NO_LIMIT, GilSocket
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_MESSAGE = 1 << 30
+_DRAIN_LIMIT = 256
+"""Messages taken before other callbacks get their turn."""
+_RECONNECT_POLL = 0.002
+
+
+class Daemon:
+    """One engine, served over the sockets in `hello.folder` to whoever knows `hello.secret`."""
+
+    def __init__(self, hello: Hello) -> None:
+        # Imported here, after the cheap part of start-up has had its chance to fail early.
+        from tinker_sidecar.engine.engine import Engine
+
+        self._loop = asyncio.get_running_loop()
+        self._lends = hello.borrows
+        self._lent: dict[int, list[int]] = {}
+        self._unacknowledged: tuple[int, bytes] | None = None
+        self._context = zmq.Context()
+        self._authenticator = AsyncioAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_plain(ZAP_DOMAIN.decode(), {USERNAME.decode(): hello.secret})
+        self._requests = self._bind(zmq.PULL, requests_endpoint(hello.folder))
+        self._results = self._bind(zmq.PUSH, results_endpoint(hello.folder))
+        self._decode = msgspec.msgpack.Decoder(Message).decode
+        self._encode = msgspec.msgpack.Encoder().encode
+        self.engine = Engine(self._send)
+        self._loop.add_reader(self._requests.fd, self._drain)
+        self._loop.call_soon(self._drain)
+
+    def _bind(self, kind: int, endpoint: str) -> GilSocket:
+        socket = self._context.socket(kind)
+        socket.set_hwm(NO_LIMIT)
+        socket.maxmsgsize = _MAX_MESSAGE
+        socket.plain_server = True
+        socket.zap_domain = ZAP_DOMAIN
+        socket.bind(endpoint)
+        return GilSocket(socket)
+
+    def _drain(self) -> None:
+        for _ in range(_DRAIN_LIMIT):
+            frame = self._requests.receive()
+            if frame is None:
+                return
+            try:
+                message = self._decode(frame)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                logger.warning("dropped a malformed message of %d bytes: %s", len(frame), error)
+                continue
+            if type(message) is Resend:
+                self._resend()
+                continue
+            if type(message) is Ack:
+                self._acknowledged(message.batch)
+            self.engine.handle(message)
+        # The descriptor is edge-triggered and will not call again for what is left.
+        self._loop.call_soon(self._drain)
+
+    def _send(self, batch: Batch) -> None:
+        if self._lends:
+            for index, payload in enumerate(batch.payloads):
+                if len(payload) >= LARGE:
+                    self._lend(batch, index)
+        self._unacknowledged = (batch.number, self._encode(batch))
+        self._send_frame(self._unacknowledged[1])
+
+    def _resend(self) -> None:
+        if self._unacknowledged is not None:
+            self._send_frame(self._unacknowledged[1])
+
+    def _lend(self, batch: Batch, index: int) -> None:
+        payload = batch.payloads[index]
+        try:
+            fd = lend(payload)
+        except OSError as error:
+            logger.debug("cannot lend a payload, sending it instead: %s", error)
+            return
+        batch.payloads[index] = b""
+        batch.lent.append((index, fd, len(payload)))
+        self._lent.setdefault(batch.number, []).append(fd)
+
+    def _acknowledged(self, batch: int) -> None:
+        """The client has dealt with `batch`, and mapped what it lent."""
+        if self._unacknowledged is not None and self._unacknowledged[0] == batch:
+            self._unacknowledged = None
+        for fd in self._lent.pop(batch, ()):
+            os.close(fd)
+
+    def _send_frame(self, frame: bytes) -> None:
+        if not self._results.send(frame):
+            # The client's first request can overtake the set-up of its second connection.
+            self._loop.call_later(_RECONNECT_POLL, self._send_frame, frame)
+
+
+class _Forwarder(logging.Handler):
+    """Sends log records to the handlers of the user's process."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(logging.INFO)
+        self._formatter = logging.Formatter()
+        self._daemon = daemon
+        self._loop = asyncio.get_running_loop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + self._formatter.formatException(record.exc_info)
+        event = LogRecord(record.name, record.levelno, message)
+        self._loop.call_soon_threadsafe(self._daemon.engine.outbox.event, event)
+
+
+def main() -> None:
+    """Read the parent's hello from stdin, serve until the parent is gone, leave nothing behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the user's program.
+    faulthandler.enable()
+    _allow_many_descriptors()
+    try:
+        hello = msgspec.json.decode(sys.stdin.buffer.readline(), type=Hello)
+    except msgspec.DecodeError:
+        sys.exit("the sidecar is started by tinker_client, with TINKER_SUBPROCESS_SAMPLING=1, not by hand")
+    try:
+        uvloop.run(_serve(hello))
+    finally:
+        shutil.rmtree(hello.folder, ignore_errors=True)
+
+
+def _allow_many_descriptors() -> None:
+    """As many as we may: the soft limit is for programs that use `select`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # Some systems take less than they name.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(hello: Hello) -> None:
+    gone = asyncio.Event()
+    _watch_parent(hello.parent, gone.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
+    try:
+        daemon = Daemon(hello)
+    except Exception as error:
+        _greet(Greeting(error=f"{type(error).__name__}: {error}"))
+        raise
+    _set_up_logging(daemon)
+    _spare_the_collector()
+    _greet(Greeting())
+    await gone.wait()
+    # Nobody is left to wait for an orderly end, and requests in flight have no one to go to.
+    shutil.rmtree(hello.folder, ignore_errors=True)
+    os._exit(0)
+
+
+def _spare_the_collector() -> None:
+    """With many thousands of requests in flight the default pace would look at all of them over and over."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _greet(greeting: Greeting) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(greeting) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _set_up_logging(daemon: Daemon) -> None:
+    handler = _Forwarder(daemon)
+    handler.addFilter(lambda record: record.name.startswith("tinker_sidecar"))
+    last_words = logging.StreamHandler()
+    last_words.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, handlers=[handler, last_words])
+    logging.getLogger("zmq.auth").setLevel(logging.WARNING)  # Its debug lines hold the secret.
+
+
+def _watch_parent(parent: int, gone: Callable[[], None]) -> None:
+    """Call `gone` once the parent has exited, however it did.
+
+    The pipe's end would do, but for siblings forked from the parent, which hold it open too.
+    """
+    loop = asyncio.get_running_loop()
+    stdin = sys.stdin.fileno()
+
+    def on_stdin() -> None:
+        if not os.read(stdin, 4096):
+            loop.remove_reader(stdin)
+            gone()
+
+    loop.add_reader(stdin, on_stdin)
+    with contextlib.suppress(AttributeError, OSError):  # Not Linux, or it is gone already.
+        loop.add_reader(os.pidfd_open(parent), gone)
+    if os.getppid() != parent:
+        gone()

@@ -1,0 +1,144 @@
+"""The credential a request carries: a key, the output of a command, or a JWT bought with either."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import random
+from time import time
+
+import msgspec
+
+from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.http import Http
+from tinker_sidecar.protocol import Failure, ServiceConfig
+
+__all__ = ["Auth"]
+
+logger = logging.getLogger(__name__)
+
+_COMMAND_TIMEOUT = 60.0
+
+
+class _Token(msgspec.Struct):
+    jwt: str
+
+
+class _Claims(msgspec.Struct):
+    exp: float
+    iat: float
+
+
+class Auth:
+    """Answers `token()` for one server and one user.
+
+    With `exchange` on, the credential buys a short-lived JWT at `auth/token`, which is renewed in the
+    background at half its life and on demand in its last minute (wire-protocol.md, Start-up).
+    """
+
+    _LAST_MINUTE = 60.0
+
+    def __init__(self, config: ServiceConfig, http: Http) -> None:
+        self._key = config.api_key
+        self._command = config.credential_command
+        self._http = http
+        self._exchange = False
+        self._jwt: str | None = None
+        self._renew_at = 0.0
+        self._expires_at = 0.0
+        self._renewal: asyncio.Task[str] | None = None
+
+    def exchange_for_jwt(self, *, prefer_command: bool) -> None:
+        """From now on requests carry a JWT; a key that is one already outdoes even a preferred command."""
+        self._exchange = True
+        if prefer_command and self._command is not None and not (self._key or "").startswith("eyJ"):
+            self._key = None
+
+    async def token(self) -> str | None:
+        if not self._exchange:
+            return await self._credential()
+        now = time()
+        if self._jwt is None or now > self._expires_at - self._LAST_MINUTE:
+            return await asyncio.shield(self._renew())
+        if now > self._renew_at:
+            self._renew()
+        return self._jwt
+
+    def refused(self, token: str | None, challenge: str) -> bool:
+        """After a 401: whether `token` itself was the trouble and the next `token()` is a new one."""
+        if not self._exchange or 'error="invalid_token"' not in challenge:
+            return False
+        if token == self._jwt:
+            self._jwt = None
+        return True
+
+    async def close(self) -> None:
+        if (renewal := self._renewal) is not None:
+            renewal.cancel()
+            await asyncio.gather(renewal, return_exceptions=True)
+
+    def _renew(self) -> asyncio.Task[str]:
+        """The renewal under way, started if there is none: one for all who ask."""
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._buy_jwt())
+            self._renewal.add_done_callback(self._renewed)
+        return self._renewal
+
+    def _renewed(self, renewal: asyncio.Task[str]) -> None:
+        self._renewal = None
+        if not renewal.cancelled() and (error := renewal.exception()) is not None:
+            # Whoever waits gets the error itself; a renewal in good time has no one waiting.
+            logger.warning("could not renew the access token: %s", error)
+            self._renew_at = time() + 60.0
+
+    async def _buy_jwt(self) -> str:
+        answer = await self._http.post("auth/token", b"{}", await self._credential())
+        jwt = answer.read(_Token, "auth/token").jwt
+        claims = _claims(jwt)
+        lifetime = claims.exp - claims.iat
+        # From receipt, so that a wrong local clock shortens nothing.
+        self._renew_at = time() + lifetime * random.uniform(0.45, 0.55)
+        self._expires_at = time() + lifetime
+        self._jwt = jwt
+        return jwt
+
+    async def _credential(self) -> str | None:
+        if self._key is not None or self._command is None:
+            return self._key
+        process = await asyncio.create_subprocess_shell(
+            self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            output, errors = await asyncio.wait_for(process.communicate(), _COMMAND_TIMEOUT)
+        except TimeoutError:
+            process.kill()
+            raise _unauthenticated(
+                f"TINKER_CREDENTIAL_CMD did not end within {_COMMAND_TIMEOUT:.0f} s"
+            ) from None
+        if process.returncode:
+            said = errors.decode("utf-8", "replace").strip()[-500:]
+            raise _unauthenticated(
+                f"TINKER_CREDENTIAL_CMD failed with exit status {process.returncode}: {said}"
+            )
+        credential = output.decode("utf-8", "replace").strip()
+        if not credential:
+            raise _unauthenticated("TINKER_CREDENTIAL_CMD printed no credential")
+        return credential
+
+
+def _claims(jwt: str) -> _Claims:
+    try:
+        payload = jwt.split(".")[1]
+        return msgspec.json.decode(
+            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims
+        )
+    except (IndexError, ValueError, msgspec.DecodeError):
+        raise _unauthenticated("the server's access token is not a JWT with `exp` and `iat`") from None
+
+
+def _unauthenticated(message: str) -> EngineError:
+    return EngineError(Failure("TinkerError", message))

@@ -1,0 +1,47 @@
+"""Pausing while an account's billing is sorted out, instead of failing a run that has gone on for days."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+
+from tinker_sidecar.engine.failures import EngineError
+
+__all__ = ["BillingPause"]
+
+logger = logging.getLogger(__name__)
+
+
+class BillingPause:
+    """Waits out HTTP 402 for up to `longest` seconds, with a warning a minute."""
+
+    _STEP = 5.0
+    _WARN_EVERY = 60.0
+    _NEW_INCIDENT_AFTER = 300.0
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._since = 0.0
+        self._last_seen = float("-inf")
+        self._last_warning = float("-inf")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether requests are waiting for it to end."""
+        return monotonic() - self._last_seen < 2 * self._STEP
+
+    async def wait(self, error: EngineError) -> None:
+        """Wait a little and return to try again, or raise `error` when the pause has lasted too long."""
+        now = monotonic()
+        if now - self._last_seen > self._NEW_INCIDENT_AFTER:
+            self._since = now
+        self._last_seen = now
+        if now - self._since >= self._longest:
+            raise error
+        if now - self._last_warning >= self._WARN_EVERY:
+            self._last_warning = now
+            logger.warning(
+                "sampling is paused until billing is sorted out (%.0f s so far): %s", now - self._since, error
+            )
+        await asyncio.sleep(min(self._STEP, self._since + self._longest - now))

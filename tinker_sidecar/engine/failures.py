@@ -1,0 +1,83 @@
+"""Failures inside the engine, before they become exceptions in the caller's process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tinker_sidecar.protocol import Failure
+
+__all__ = ["EngineError", "connection_error", "invalid_response", "status_error", "timeout_error"]
+
+_KIND_BY_STATUS = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    402: "BillingError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    409: "ConflictError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+}
+
+_MESSAGE_LIMIT = 2000
+"""Characters of a server's answer that go into a message: an HTML error page can be long."""
+
+
+class EngineError(Exception):
+    """Carries a `Failure` up to whoever answers the caller."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+    @property
+    def status(self) -> int | None:
+        return self.failure.status_code
+
+
+def connection_error(message: str) -> EngineError:
+    return EngineError(Failure("APIConnectionError", message))
+
+
+def timeout_error(message: str) -> EngineError:
+    return EngineError(Failure("APITimeoutError", message))
+
+
+def invalid_response(message: str, content: bytes = b"") -> EngineError:
+    return EngineError(
+        Failure("APIResponseValidationError", message, status_code=200, body=_body(content[:_MESSAGE_LIMIT]))
+    )
+
+
+def status_error(status: int, content: bytes, route: str) -> EngineError:
+    """The error for an HTTP `status` on `route`, with what the server said about it."""
+    kind = _KIND_BY_STATUS.get(status) or ("InternalServerError" if status >= 500 else "APIStatusError")
+    body = _body(content)
+    said = _detail(body)
+    message = f"HTTP {status} from {route}" + (f": {said}" if said else "")
+    return EngineError(Failure(kind, message, status_code=status, body=body))
+
+
+def _body(content: bytes) -> Any:
+    """The decoded JSON of an error response, or its text."""
+    if not content:
+        return None
+    try:
+        body = msgspec.json.decode(content)
+        msgspec.msgpack.encode(body)  # JSON may nest deeper, and count further, than can be passed on.
+        return body
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return content[:_MESSAGE_LIMIT].decode("utf-8", "replace")
+
+
+def _detail(body: object) -> str:
+    if isinstance(body, dict):
+        for key in ("detail", "message", "error"):
+            if said := body.get(key):
+                body = said
+                break
+    if isinstance(body, str):
+        return body[:_MESSAGE_LIMIT]
+    return msgspec.json.encode(body).decode()[:_MESSAGE_LIMIT] if body else ""

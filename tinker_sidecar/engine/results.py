@@ -1,0 +1,364 @@
+"""Results, from the JSON or protobuf of `retrieve_future` to our `SampleResult`."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tinker_sidecar.engine.failures import EngineError, invalid_response
+from tinker_sidecar.engine.requests import prompt_length
+from tinker_sidecar.protocol import Failure, Sample, SampledSequence, SampleResult, Tensor, TopK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tinker_sidecar.proto import sample_response_pb2 as pb
+
+__all__ = ["PROTOBUF", "PayloadSize", "Pending", "Promise", "decode_answer"]
+
+PROTOBUF = "application/x-protobuf"
+
+_EMPTY_TOKEN = 0
+_EMPTY_LOGPROB = -99999.0
+_STOP_REASONS = ("stop", "length")
+_PROTOBUF_DTYPES = {1: "float32", 2: "int64", 3: "int32", 4: "bfloat16"}
+
+_encode_result = msgspec.msgpack.Encoder().encode
+
+
+class Promise(msgspec.Struct):
+    """The answer to `asample`."""
+
+    request_id: str
+    sample_sequence_ids: list[str] | None = None
+
+
+class Pending(msgspec.Struct):
+    """Ask again."""
+
+    queue_state: str | None
+    reason: str | None
+
+
+class PayloadSize(msgspec.Struct):
+    """The result is ready and this large; ask again once there is room for it."""
+
+    size: int
+
+
+class _JsonSequence(msgspec.Struct):
+    tokens: list[int]
+    stop_reason: str
+    logprobs: list[float | None] | None = None
+    topk_logprobs: list[list[tuple[int, float]] | None] | None = None
+
+
+class _JsonTensor(msgspec.Struct):
+    data: list[float]
+    dtype: str
+    shape: list[int] | None = None
+    sparse_crow_indices: list[int] | None = None
+    sparse_col_indices: list[int] | None = None
+
+
+class _JsonAltTokens(msgspec.Struct):
+    tokens: _JsonTensor
+    logprobs: _JsonTensor
+
+
+class _JsonAnswer(msgspec.Struct):
+    """Every JSON answer at once: which fields are there says which it is."""
+
+    sequences: list[_JsonSequence] | None = None
+    prompt_logprobs: list[float | None] | None = None
+    topk_prompt_logprobs: list[list[tuple[int, float]] | None] | None = None
+    prompt_cache_hit_tokens: int | None = None
+    target_prompt_logprobs: _JsonTensor | None = None
+    prompt_alt_tokens: _JsonAltTokens | None = None
+    type: str | None = None
+    status: str | None = None
+    queue_state: str | None = None
+    queue_state_reason: str | None = None
+    response_payload_size: int | None = None
+    error: str | None = None
+    category: str | None = None
+
+
+_decode_json = msgspec.json.Decoder(_JsonAnswer).decode
+
+
+def decode_answer(
+    content_type: str, content: bytes, promise: Promise, request: Sample
+) -> bytes | Pending | PayloadSize:
+    """What a 200 from `retrieve_future` says of `request`; a result comes as an encoded `SampleResult`.
+
+    Raises `EngineError` when the request failed (`RequestFailedError`) or the answer is malformed
+    (`APIResponseValidationError`).
+    """
+    if content_type.startswith(PROTOBUF):
+        result = _from_protobuf(content, promise)
+    else:
+        try:
+            answer = _decode_json(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise invalid_response(
+                f"malformed result of request {promise.request_id}: {error}", content
+            ) from None
+        if answer.sequences is None:
+            return _not_a_result(answer, content, promise)
+        result = _from_json(answer, promise)
+    result = _with_whole_prompt(result, prompt_length(request.prompt))
+    if len(result.sequences) != request.num_samples:
+        # A body cut short can still parse.
+        raise invalid_response(
+            f"malformed result of request {promise.request_id}: "
+            f"{len(result.sequences)} sequences instead of {request.num_samples}"
+        )
+    _check_honoured(request, result)
+    try:
+        return _encode_result(result)
+    except OverflowError as error:  # JSON has integers of any size.
+        raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
+
+
+def _not_a_result(answer: _JsonAnswer, content: bytes, promise: Promise) -> Pending | PayloadSize:
+    if answer.error is not None:
+        raise EngineError(
+            Failure(
+                "RequestFailedError",
+                answer.error,
+                request_id=promise.request_id,
+                category=answer.category or "unknown",
+            )
+        )
+    if answer.type == "try_again":
+        return Pending(answer.queue_state, answer.queue_state_reason)
+    if answer.status == "complete_metadata" and answer.response_payload_size is not None:
+        return PayloadSize(answer.response_payload_size)
+    raise invalid_response(f"the result of request {promise.request_id} has no `sequences`", content)
+
+
+def _check_honoured(request: Sample, result: SampleResult) -> None:
+    """Fail where a server too old for a feature ignored it, rather than pass on what was not asked for."""
+    if request.prompt_alt_tokens_k and result.prompt_alt_tokens is None:
+        raise _ignored("prompt_alt_tokens_k")
+    if request.target_prompt_logprobs is not None and result.target_prompt_logprobs is None:
+        raise _ignored("target_prompt_logprobs")
+    last_n, logprobs = request.prompt_logprobs_last_n, result.prompt_logprobs
+    if last_n is not None and logprobs is not None:
+        before = logprobs.cast("f")[: max(0, len(logprobs) // 4 - last_n)]
+        if not all(map(math.isnan, before)):
+            raise _ignored("prompt_logprobs_last_n")
+
+
+def _ignored(feature: str) -> EngineError:
+    return EngineError(
+        Failure("TinkerError", f"the server ignored {feature}: it seems to be older than that feature")
+    )
+
+
+def _with_whole_prompt(result: SampleResult, prompt_tokens: int | None) -> SampleResult:
+    """Some servers leave out the first prompt token, which has no logprob: callers get one entry a token."""
+    logprobs, topk = result.prompt_logprobs, result.topk_prompt_logprobs
+    if prompt_tokens is None:
+        return result
+    if logprobs is not None and len(logprobs) // 4 == prompt_tokens - 1:
+        whole = memoryview(array("f", [math.nan]).tobytes() + logprobs.tobytes())
+        result = msgspec.structs.replace(result, prompt_logprobs=whole)
+    if topk is not None and topk.k and len(topk.token_ids) // (4 * topk.k) == prompt_tokens - 1:
+        empty = _topk([None], topk.k)
+        whole_topk = TopK(
+            topk.k,
+            memoryview(empty.token_ids.tobytes() + topk.token_ids.tobytes()),
+            memoryview(empty.logprobs.tobytes() + topk.logprobs.tobytes()),
+        )
+        result = msgspec.structs.replace(result, topk_prompt_logprobs=whole_topk)
+    return result
+
+
+def _sequence_id(promise: Promise, index: int) -> str:
+    """The id the server fixed at submission; older servers give none."""
+    ids = promise.sample_sequence_ids
+    return ids[index] if ids is not None and index < len(ids) else ""
+
+
+# JSON.
+
+
+def _from_json(answer: _JsonAnswer, promise: Promise) -> SampleResult:
+    try:
+        return SampleResult(
+            sequences=[
+                SampledSequence(
+                    stop_reason=_stop_reason(sequence.stop_reason),
+                    sequence_id=_sequence_id(promise, index),
+                    tokens=_int32(sequence.tokens),
+                    logprobs=None if sequence.logprobs is None else _float32(sequence.logprobs),
+                    topk_logprobs=None if sequence.topk_logprobs is None else _topk(sequence.topk_logprobs),
+                )
+                for index, sequence in enumerate(answer.sequences or ())
+            ],
+            prompt_logprobs=None if answer.prompt_logprobs is None else _float32(answer.prompt_logprobs),
+            topk_prompt_logprobs=(
+                None if answer.topk_prompt_logprobs is None else _topk(answer.topk_prompt_logprobs)
+            ),
+            prompt_cache_hit_tokens=answer.prompt_cache_hit_tokens or 0,
+            target_prompt_logprobs=(
+                None if answer.target_prompt_logprobs is None else _json_tensor(answer.target_prompt_logprobs)
+            ),
+            prompt_alt_tokens=(
+                None
+                if answer.prompt_alt_tokens is None
+                else (
+                    _json_tensor(answer.prompt_alt_tokens.tokens),
+                    _json_tensor(answer.prompt_alt_tokens.logprobs),
+                )
+            ),
+        )
+    except (OverflowError, ValueError, TypeError) as error:
+        raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
+
+
+def _int32(values: list[int]) -> memoryview:
+    return memoryview(array("i", values).tobytes())
+
+
+def _float32(values: Iterable[float | None]) -> memoryview:
+    return memoryview(array("f", [math.nan if value is None else value for value in values]).tobytes())
+
+
+def _topk(rows: list[list[tuple[int, float]] | None], k: int | None = None) -> TopK:
+    """Rows of pairs as two dense matrices, short rows filled with the empty cell."""
+    if k is None:
+        k = max((len(row) for row in rows if row is not None), default=0)
+    token_ids = array("i")
+    logprobs = array("f")
+    for row in rows:
+        cells = row or []
+        missing = k - len(cells)
+        token_ids.extend([token for token, _ in cells] + [_EMPTY_TOKEN] * missing)
+        logprobs.extend([logprob for _, logprob in cells] + [_EMPTY_LOGPROB] * missing)
+    return TopK(k, memoryview(token_ids.tobytes()), memoryview(logprobs.tobytes()))
+
+
+def _json_tensor(tensor: _JsonTensor) -> Tensor:
+    if tensor.dtype == "int64":
+        if not all(map(float.is_integer, tensor.data)):
+            raise ValueError("an int64 tensor holds a fraction")
+        data = array("q", map(int, tensor.data)).tobytes()
+    elif tensor.dtype == "float32":
+        data = array("f", tensor.data).tobytes()
+    else:
+        raise ValueError(f"unknown tensor dtype {tensor.dtype!r}")
+    crow, col = tensor.sparse_crow_indices, tensor.sparse_col_indices
+    return Tensor(
+        tensor.dtype,
+        tensor.shape,
+        memoryview(data),
+        None if crow is None else memoryview(array("q", crow).tobytes()),
+        None if col is None else memoryview(array("q", col).tobytes()),
+    )
+
+
+def _stop_reason(name: str) -> Any:
+    if name not in _STOP_REASONS:
+        raise ValueError(f"unknown stop_reason {name!r}")
+    return name
+
+
+# Protobuf.
+
+
+def _from_protobuf(content: bytes, promise: Promise) -> SampleResult:
+    # Imported on first use: the sidecar says READY before it needs protobuf.
+    from google.protobuf.message import DecodeError
+
+    from tinker_sidecar.proto import sample_response_pb2 as pb
+
+    try:
+        message = pb.SampleResponse.FromString(content)
+        return SampleResult(
+            sequences=[
+                _protobuf_sequence(sequence, _sequence_id(promise, index))
+                for index, sequence in enumerate(message.sequences)
+            ],
+            prompt_logprobs=_cells(message.prompt_logprobs) if message.HasField("prompt_logprobs") else None,
+            topk_prompt_logprobs=(
+                _protobuf_topk(message.topk_prompt_logprobs)
+                if message.HasField("topk_prompt_logprobs")
+                else None
+            ),
+            prompt_cache_hit_tokens=message.prompt_cache_hit_tokens,
+            target_prompt_logprobs=(
+                _protobuf_tensor(message.target_prompt_logprobs)
+                if message.HasField("target_prompt_logprobs")
+                else None
+            ),
+            prompt_alt_tokens=(
+                (
+                    _protobuf_tensor(message.prompt_alt_tokens.tokens),
+                    _protobuf_tensor(message.prompt_alt_tokens.logprobs),
+                )
+                if message.HasField("prompt_alt_tokens")
+                else None
+            ),
+        )
+    except (DecodeError, ValueError) as error:
+        raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
+
+
+def _protobuf_sequence(sequence: pb.SampledSequence, sequence_id: str) -> SampledSequence:
+    if sequence.stop_reason not in (0, 1):
+        raise ValueError(f"unknown stop_reason {sequence.stop_reason}")
+    return SampledSequence(
+        stop_reason="length" if sequence.stop_reason else "stop",
+        sequence_id=sequence_id,
+        tokens=_cells(sequence.tokens),
+        logprobs=_cells(sequence.logprobs) if sequence.HasField("logprobs") else None,
+        topk_logprobs=(
+            _protobuf_topk(sequence.topk_sampled_logprobs)
+            if sequence.HasField("topk_sampled_logprobs")
+            else None
+        ),
+    )
+
+
+def _cells(data: bytes, size: int = 4) -> memoryview:
+    if len(data) % size:
+        raise ValueError(f"an array of {len(data)} bytes does not hold whole {size}-byte cells")
+    return memoryview(data)
+
+
+def _protobuf_topk(topk: pb.TopkLogprobs) -> TopK:
+    size = 4 * topk.k * topk.length
+    if len(topk.token_ids) != size or len(topk.logprobs) != size:
+        raise ValueError(f"top-k logprobs do not fill {topk.length} rows of {topk.k}")
+    return TopK(topk.k, memoryview(topk.token_ids), memoryview(topk.logprobs))
+
+
+def _protobuf_tensor(tensor: pb.Tensor) -> Tensor:
+    dtype = _PROTOBUF_DTYPES.get(tensor.dtype)
+    if dtype is None:
+        raise ValueError(f"unknown tensor dtype {tensor.dtype}")
+    shape = list(tensor.shape) or None
+    if tensor.HasField("sparse_csr"):
+        csr = tensor.sparse_csr
+        data, crow, col = csr.values, _cells(csr.crow_indices, 8), _cells(csr.col_indices, 8)
+    else:
+        data, crow, col = tensor.dense, None, None
+    dtype, cells = _widened(dtype, data)
+    return Tensor(dtype, shape, cells, crow, col)
+
+
+def _widened(dtype: str, data: bytes) -> tuple[str, memoryview]:
+    """Values as one of the two public dtypes, int64 and float32."""
+    if dtype == "int32":
+        return "int64", memoryview(array("q", _cells(data).cast("i")).tobytes())
+    if dtype == "bfloat16":
+        # A bfloat16 is the upper half of a float32.
+        halves = _cells(data, 2).cast("H")
+        return "float32", memoryview(array("I", [half << 16 for half in halves]).tobytes())
+    return dtype, _cells(data, 8 if dtype == "int64" else 4)

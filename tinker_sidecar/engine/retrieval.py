@@ -1,0 +1,145 @@
+"""From a promise to its result: asking `retrieve_future` until it is there, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+
+from tinker_sidecar.engine.failures import EngineError, status_error
+from tinker_sidecar.engine.http import Lane, Response
+from tinker_sidecar.engine.poller import FuturesPoller
+from tinker_sidecar.engine.results import PROTOBUF, PayloadSize, Pending, Promise, decode_answer
+from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
+from tinker_sidecar.engine.session import Session
+from tinker_sidecar.protocol import Sample
+
+__all__ = ["QueueObserver", "Retrieval"]
+
+QueueObserver = Callable[[str, str | None], None]
+"""Hears the state of the server's queue and the reason the server gives."""
+
+_BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
+
+
+class Retrieval:
+    """One request's wait for its result.
+
+    `submission_seconds` is how long the server took to make the promise, which it likes to be told.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        promise: Promise,
+        *,
+        request: Sample,
+        submission_seconds: float,
+        policy: RetryPolicy,
+        observer: QueueObserver,
+    ) -> None:
+        self._session = session
+        self._promise = promise
+        self._request = request
+        self._submission_seconds = submission_seconds
+        self._policy = policy
+        self._observer = observer
+        self._size = 0
+        self._lane = Lane.POLL
+        self._iteration = 0
+        self._bad_requests = 0
+        self._malformed = 0
+        self._failing_since: float | None = None
+        self._waits = policy.delays()
+        self._paused = False
+
+    async def result(self, poller: FuturesPoller | None) -> bytes:
+        """The encoded `SampleResult`, once it is there.
+
+        With a `poller`, asks when that has heard that it is. Raises `EngineError`: with status 410 when
+        the promise is gone and the request must be submitted anew.
+        """
+        if poller is not None:
+            self._size = await poller.wait(self._promise.request_id)
+            self._lane = Lane.SHORT  # There is nothing left to wait for.
+        while True:
+            try:
+                answer = await self._ask()
+            except EngineError as error:
+                await self._overcome(error)
+                continue
+            self._bad_requests = self._malformed = 0
+            self._failing_since = None
+            if isinstance(answer, PayloadSize):
+                self._size = answer.size
+            elif isinstance(answer, Pending):
+                self._tell(answer)
+            else:
+                self._tell(Pending("active", None))
+                return answer
+
+    async def _ask(self) -> bytes | Pending | PayloadSize:
+        """Ask once; without knowing the size first for that, and then when there is room for it."""
+        await self._session.room()
+        if self._size:
+            async with self._session.response_bytes.hold(self._size):
+                return self._read(await self._post(allow_metadata_only=False))
+        return self._read(await self._post(allow_metadata_only=True))
+
+    async def _post(self, *, allow_metadata_only: bool) -> Response:
+        headers = {
+            "accept": PROTOBUF,
+            "x-tinker-request-iteration": str(self._iteration),
+            "x-tinker-request-type": "Sample",
+        }
+        if self._iteration == 0:
+            headers["x-tinker-create-promise-roundtrip-time"] = f"{self._submission_seconds:.6f}"
+        self._iteration += 1
+        body = {"request_id": self._promise.request_id, "allow_metadata_only": allow_metadata_only}
+        return await self._session.post("retrieve_future", msgspec.json.encode(body), headers, self._lane)
+
+    def _read(self, response: Response) -> bytes | Pending | PayloadSize:
+        if response.status == 200:
+            return decode_answer(response.content_type, response.content, self._promise, self._request)
+        if response.status == 408:
+            return _pending(response)
+        raise status_error(response.status, response.content, "retrieve_future")
+
+    async def _overcome(self, error: EngineError) -> None:
+        """Wait until it makes sense to ask again, or raise `error`."""
+        if error.status == 402:
+            await self._session.billing.wait(error)
+        elif error.status == 400 and self._bad_requests < _BAD_REQUESTS_ALLOWED:
+            self._bad_requests += 1
+            await asyncio.sleep(next(self._waits))
+        elif error.status != 409:
+            self._failing_since = self._failing_since or monotonic()
+            self._malformed += is_malformed(error)
+            if not self._policy.allows(error, self._failing_since) or self._malformed > MALFORMED_ALLOWED:
+                raise error
+            await asyncio.sleep(next(self._waits))
+        else:
+            raise error
+
+    def _tell(self, pending: Pending) -> None:
+        """Pass on what the server says of its queue, and once that it goes on."""
+        if pending.queue_state is None or (pending.queue_state == "active" and not self._paused):
+            return
+        self._paused = pending.queue_state != "active"
+        self._observer(pending.queue_state, pending.reason)
+
+
+class _PendingBody(msgspec.Struct):
+    queue_state: str | None = None
+    queue_state_reason: str | None = None
+
+
+def _pending(response: Response) -> Pending:
+    """What a 408 says of the queue; many say nothing."""
+    try:
+        body = msgspec.json.decode(response.content, type=_PendingBody)
+    except msgspec.DecodeError:
+        return Pending(None, None)
+    return Pending(body.queue_state, body.queue_state_reason)

@@ -1,0 +1,249 @@
+"""A sampler: from a `Sample` message to its result, through `asample` and `retrieve_future`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import sys
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.http import Lane
+from tinker_sidecar.engine.limits import Budget
+from tinker_sidecar.engine.poller import FuturesPoller
+from tinker_sidecar.engine.progress import StuckDetector
+from tinker_sidecar.engine.requests import encode_asample
+from tinker_sidecar.engine.results import Promise
+from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
+from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
+from tinker_sidecar.engine.session import Session
+from tinker_sidecar.protocol import OpenSampler, Retry, Sample, SamplerInfo
+
+__all__ = ["CLONE_BLOCK", "Sampler", "open_sampler"]
+
+logger = logging.getLogger(__name__)
+
+CLONE_BLOCK = 1_000_000_000
+"""`seq_id`s to a clone: clone `c` numbers its requests from `c * CLONE_BLOCK` (the protocol's rule)."""
+
+_RESUBMISSIONS = range(CLONE_BLOCK // 2, CLONE_BLOCK)
+"""Where in a block requests submitted anew get their numbers, at random: the client counts up from 0,
+and an engine that replaces a dead one does not know which that used."""
+
+_BACKPRESSURE = {"x-tinker-sampling-backpressure": "1"}
+_BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
+_RESUBMISSIONS_ALLOWED = 5  # Each may be billed.
+
+
+class _SamplingSession(msgspec.Struct):
+    sampling_session_id: str
+
+
+class _Joined(msgspec.Struct):
+    client_counter: int
+
+
+class _SamplerRecord(msgspec.Struct):
+    base_model: str | None = None
+
+
+class Result(NamedTuple):
+    payload: bytes
+    """An encoded `SampleResult`."""
+    taken: Callable[[], None] | None = None
+    """To be called once the client has it: until then the server must keep it, for an engine that replaces
+    this one."""
+
+
+async def open_sampler(session: Session, opening: OpenSampler, observer: QueueObserver) -> Sampler:
+    """Create the sampling session that `opening` asks for, or attach to the one it names."""
+    sampling_session_id = opening.sampling_session_id
+    base_model, clone = opening.base_model, opening.clone
+    if sampling_session_id is None:
+        body: dict[str, Any] = {
+            "session_id": session.session_id,
+            "sampling_session_seq_id": opening.seq_id,
+            "type": "create_sampling_session",
+        }
+        if opening.model_path is not None:
+            body["model_path"] = opening.model_path
+        if opening.base_model is not None:
+            body["base_model"] = opening.base_model
+        created = await session.call("create_sampling_session", body, _SamplingSession)
+        sampling_session_id = created.sampling_session_id
+    if opening.join and session.flags.sample_join_sampling_session:
+        body = {"sampling_session_id": sampling_session_id, "type": "join_sampling_session"}
+        clone = (await session.call("join_sampling_session", body, _Joined)).client_counter
+    if base_model is None:
+        base_model = await _base_model(session, sampling_session_id)
+    return Sampler(session, SamplerInfo(sampling_session_id, base_model, clone), opening.retry, observer)
+
+
+async def _base_model(session: Session, sampling_session_id: str) -> str | None:
+    try:
+        return (await session.get(f"samplers/{sampling_session_id}", _SamplerRecord)).base_model
+    except EngineError as error:
+        if error.status == 404:
+            return None  # An older server; whoever asks for the name gets the error then.
+        raise
+
+
+class Sampler:
+    """Sends requests of one sampling session and waits for their results.
+
+    `observer` hears of the server's queue: its state and the reason the server gives.
+    """
+
+    def __init__(self, session: Session, info: SamplerInfo, retry: Retry, observer: QueueObserver) -> None:
+        self.info = info
+        self._session = session
+        self._policy = RetryPolicy(retry, enabled=not session.flags.sample_no_retries)
+        self._observer = observer
+        self._seq_id_base = info.clone * CLONE_BLOCK
+        self._poller: FuturesPoller | None = None
+        slots = [retry.max_connections or sys.maxsize]
+        if session.flags.sample_use_retrieve_futures:
+            self._poller = FuturesPoller(session, info.sampling_session_id, info.clone, self._policy)
+        else:
+            # Each request in flight holds a connection.
+            slots.append(session.flags.sample_max_concurrent_requests)
+        self._slots = Budget(min(slots))
+        self._stuck_detector: StuckDetector | None = None
+        if retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection:
+            self._stuck_detector = StuckDetector(
+                info.sampling_session_id, retry.progress_timeout, lambda: session.billing.is_on
+            )
+
+    async def close(self) -> None:
+        if self._poller is not None:
+            await self._poller.close()
+        if self._stuck_detector is not None:
+            self._stuck_detector.close()
+
+    async def sample(self, request: Sample) -> Result:
+        """The result of `request`."""
+        async with self._slots.hold(1):
+            if self._stuck_detector is None:
+                return await self._sample(request)
+            return await self._sample_watched(request, self._stuck_detector)
+
+    async def _sample_watched(self, request: Sample, detector: StuckDetector) -> Result:
+        finished = False
+        detector.begin(self._seq_id_base + request.n)
+        try:
+            result = await self._sample(request)
+            finished = True
+            return result
+        except asyncio.CancelledError:
+            if (error := detector.reason()) is None:
+                raise
+            raise error from None
+        finally:
+            detector.end(finished=finished)
+
+    async def _sample(self, request: Sample) -> Result:
+        n = request.n
+        waits = self._policy.delays()
+        resubmissions = 0
+        while True:
+            seq_id = self._seq_id_base + n
+            body = encode_asample(request, self.info.sampling_session_id, seq_id)
+            started = monotonic()
+            promise = await self._submit(body)
+            retrieval = Retrieval(
+                self._session,
+                promise,
+                request=request,
+                submission_seconds=monotonic() - started,
+                policy=self._policy,
+                observer=self._observer,
+            )
+            try:
+                return await self._finish(retrieval, promise)
+            except asyncio.CancelledError:
+                self._session.cancel(promise.request_id)
+                raise
+            except EngineError as error:
+                if error.status != 410 or resubmissions == _RESUBMISSIONS_ALLOWED:
+                    raise
+                resubmissions += 1
+                logger.info("request %s is gone from the server; submitting it anew", promise.request_id)
+                await asyncio.sleep(next(waits))
+                n = random.choice(_RESUBMISSIONS)
+
+    async def _finish(self, retrieval: Retrieval, promise: Promise) -> Result:
+        poller = self._poller
+        try:
+            try:
+                result = await retrieval.result(poller)
+            except EngineError as error:
+                if poller is None or error.status != 404 or not poller.is_unsupported:
+                    raise
+                # The server promised a route it does not have.
+                self._poller = poller = None
+                return Result(await retrieval.result(None))
+        except EngineError as error:
+            if poller is not None and error.failure.kind == "RequestFailedError":
+                poller.retrieved(promise.request_id)
+            raise
+        if poller is None:
+            return Result(result)
+        return Result(result, partial(poller.retrieved, promise.request_id))
+
+    async def _submit(self, body: bytes) -> Promise:
+        """Send `body` until the server takes it, waiting where it asks for that."""
+        waits = self._policy.delays()
+        started = monotonic()
+        empty_bad_requests = malformed = 0
+        while True:
+            try:
+                return await self._dispatch(body)
+            except EngineError as error:
+                malformed += is_malformed(error)
+                if error.status == 429:
+                    self._session.dispatches.back_off(len(body))
+                elif error.status == 402:
+                    await self._session.billing.wait(error)
+                elif _is_empty_bad_request(error) and empty_bad_requests < _BAD_REQUESTS_ALLOWED:
+                    empty_bad_requests += 1
+                    await self._session.http.renew(Lane.SHORT)
+                elif self._policy.allows(error, started) and malformed <= MALFORMED_ALLOWED:
+                    logger.debug("asample: %s; trying again", error)
+                    await asyncio.sleep(next(waits))
+                else:
+                    raise
+
+    async def _dispatch(self, body: bytes) -> Promise:
+        """Send `body` once, when there is room for it."""
+        dispatches = self._session.dispatches
+        taken = await dispatches.enter(len(body))
+        try:
+            response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+        except asyncio.CancelledError:
+            self._session.spawn(self._take_back(body))
+            raise
+        finally:
+            dispatches.leave(taken)
+        return response.read(Promise, "asample")
+
+    async def _take_back(self, body: bytes) -> None:
+        """Cancel what was given up half-way, and the server may have all the same.
+
+        Sent once more it is the same request to the server, whose answer tells what to cancel.
+        """
+        if self._session.dynamic.sample_cancel_enabled:
+            with contextlib.suppress(EngineError):
+                response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+                self._session.cancel(response.read(Promise, "asample").request_id)
+
+
+def _is_empty_bad_request(error: EngineError) -> bool:
+    """A 400 without a body comes from the CDN in front of the server: only a new connection helps."""
+    return error.status == 400 and not error.failure.body

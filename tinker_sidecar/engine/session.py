@@ -1,0 +1,239 @@
+"""A session on a Tinker server: its start-up calls, its heartbeat, and what its samplers share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from time import monotonic
+from typing import Any, TypeVar
+
+import msgspec
+
+from tinker_sidecar.engine.auth import Auth
+from tinker_sidecar.engine.billing import BillingPause
+from tinker_sidecar.engine.client_config import ClientConfig, DynamicConfig
+from tinker_sidecar.engine.failures import EngineError, status_error
+from tinker_sidecar.engine.http import SDK_VERSION, Http, Lane, Response
+from tinker_sidecar.engine.limits import Budget, DispatchLimits
+from tinker_sidecar.engine.retry import (
+    MALFORMED_ALLOWED,
+    delays,
+    is_connection_trouble,
+    is_malformed,
+    is_transient,
+)
+from tinker_sidecar.engine.telemetry import Telemetry
+from tinker_sidecar.protocol import ServiceConfig, SessionInfo
+
+__all__ = ["Session"]
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+HEARTBEAT_INTERVAL = 10.0
+_HEARTBEAT_WARNING_AFTER = 120.0
+_DISPATCHES = 400
+_START_UP_PATIENCE = 300.0
+_FIRST_CONTACT_PATIENCE = 5.0
+"""Seconds to keep trying a server that has never answered: a wrong address should be told soon."""
+
+
+class _CreatedSession(msgspec.Struct):
+    session_id: str
+    info_message: str | None = None
+    warning_message: str | None = None
+    error_message: str | None = None
+
+
+class Session:
+    """Everything that requests under one `session_id` share.
+
+    `open` must have succeeded before anything else is asked of it. `room` waits until the client has room
+    for results.
+    """
+
+    def __init__(self, config: ServiceConfig, room: Callable[[], Awaitable[None]]) -> None:
+        self.config = config
+        self.room = room
+        self.http = Http(config.base_url, config.headers)
+        self.auth = Auth(config, self.http)
+        self.dynamic = DynamicConfig()
+        self._adopt(ClientConfig())
+        self.session_id = ""
+        self.telemetry: Telemetry | None = None
+        self.last_heartbeat: float | None = None
+        """When the server took the last one, by `monotonic`."""
+        self._answered = False
+        self._background: set[asyncio.Task[None]] = set()
+        self._cancel_slots = Budget(self.dynamic.sample_cancel_max_batch_size)
+
+    async def open(self, session_id: str | None) -> SessionInfo:
+        """Read the server's flags, create the session (or take up `session_id`), start its heartbeat."""
+        self._adopt(await self._read_flags("client/config", ClientConfig()))
+        if self.flags.pjwt_auth_enabled:
+            self.auth.exchange_for_jwt(
+                prefer_command=self.flags.credential_default_source == "credential_cmd"
+            )
+        self.dynamic = await self._read_flags("client/dynamic_config", DynamicConfig())
+        self.session_id = session_id or await self._create()
+        self.spawn(self._heartbeats(at_once=session_id is not None))
+        self.spawn(self._refresh_flags())
+        if self.config.telemetry:
+            self.telemetry = Telemetry(self.post, self.session_id)
+            self.spawn(self.telemetry.run())
+        return SessionInfo(self.session_id)
+
+    def _adopt(self, flags: ClientConfig) -> None:
+        self.flags = flags
+        self.dispatches = DispatchLimits(_DISPATCHES, flags.sample_dispatch_bytes_semaphore_size)
+        self.response_bytes = Budget(flags.inflight_response_bytes_semaphore_size)
+        self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec)
+
+    async def close(self) -> None:
+        tasks = list(self._background)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.auth.close()
+        await self.http.close()
+
+    # Requests.
+
+    async def post(
+        self, route: str, body: bytes, headers: Mapping[str, str] | None = None, lane: Lane = Lane.CALL
+    ) -> Response:
+        """One POST with this session's credential, once more with a new one if that was refused."""
+        token = await self.auth.token()
+        response = await self.http.post(route, body, token, headers, lane)
+        if response.status == 401 and self.auth.refused(token, response.challenge):
+            response = await self.http.post(route, body, await self.auth.token(), headers, lane)
+        return response
+
+    async def call(self, route: str, body: Mapping[str, Any], shape: type[_T]) -> _T:
+        """A start-up call: retried for minutes, since a run should outlive a server's restart."""
+        encoded = msgspec.json.encode(body)
+
+        async def attempt() -> _T:
+            return (await self.post(route, encoded)).read(shape, route)
+
+        return await self._persist(attempt)
+
+    async def get(self, route: str, shape: type[_T]) -> _T:
+        async def attempt() -> _T:
+            return (await self.http.get(route, await self.auth.token())).read(shape, route)
+
+        return await self._persist(attempt)
+
+    async def _persist(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        started = monotonic()
+        waits = delays()
+        malformed = 0
+        while True:
+            try:
+                answer = await attempt()
+                self._answered = True
+                return answer
+            except EngineError as error:
+                self._answered |= not is_connection_trouble(error)
+                malformed += is_malformed(error)
+                patience = _START_UP_PATIENCE if self._answered else _FIRST_CONTACT_PATIENCE
+                left = started + patience - monotonic()
+                if not is_transient(error) or left <= 0 or malformed > MALFORMED_ALLOWED:
+                    raise
+                logger.info("%s; trying again", error)
+                await asyncio.sleep(min(left, next(waits)))
+
+    def cancel(self, request_id: str) -> None:
+        """Have the server stop working on a request nobody waits for, where it can."""
+        if self.dynamic.sample_cancel_enabled:
+            self.spawn(self._cancel(request_id))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background, for as long as this session is open."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _cancel(self, request_id: str) -> None:
+        async with self._cancel_slots.hold(1):
+            try:
+                response = await self.post("cancel_future", msgspec.json.encode({"request_id": request_id}))
+                if response.status >= 400:
+                    raise status_error(response.status, response.content, "cancel_future")
+            except EngineError as error:
+                logger.info("could not cancel request %s: %s", request_id, error)
+
+    async def _create(self) -> str:
+        body: dict[str, Any] = {
+            "tags": self.config.tags,
+            "user_metadata": self.config.user_metadata,
+            "sdk_version": SDK_VERSION,
+            "type": "create_session",
+        }
+        if self.config.project_id is not None:
+            body["project_id"] = self.config.project_id
+        if self.config.display_name is not None:
+            body["display_name"] = self.config.display_name
+        created = await self.call("create_session", body, _CreatedSession)
+        for level, message in (
+            (logging.INFO, created.info_message),
+            (logging.WARNING, created.warning_message),
+            (logging.ERROR, created.error_message),
+        ):
+            if message:
+                logger.log(level, "%s", message)
+        return created.session_id
+
+    async def _read_flags(self, route: str, defaults: _T) -> _T:
+        """The server's flags, or `defaults` from a server that has no such route."""
+        try:
+            return await self.call(route, {"sdk_version": SDK_VERSION}, type(defaults))
+        except EngineError as error:
+            if error.status == 404:
+                return defaults
+            raise
+
+    # Background.
+
+    async def _heartbeats(self, *, at_once: bool) -> None:
+        """Say every 10 s that this session lives. Never retried: the next one is soon enough.
+
+        A session that is taken up may have been silent for a while: it is heard `at_once`.
+        """
+        body = msgspec.json.encode({"session_id": self.session_id, "type": "session_heartbeat"})
+        next_at = last_success = monotonic()
+        if at_once:
+            next_at -= HEARTBEAT_INTERVAL
+        while True:
+            next_at += HEARTBEAT_INTERVAL
+            await asyncio.sleep(next_at - monotonic())
+            try:
+                response = await self.post("session_heartbeat", body, lane=Lane.HEARTBEAT)
+                if response.status != 200:
+                    raise status_error(response.status, response.content, "session_heartbeat")
+                last_success = self.last_heartbeat = monotonic()
+            except EngineError as error:
+                if error.status in (404, 410):
+                    logger.error("session %s has ended on the server: %s", self.session_id, error)
+                    return
+                silence = monotonic() - last_success
+                level = logging.WARNING if silence > _HEARTBEAT_WARNING_AFTER else logging.DEBUG
+                logger.log(
+                    level, "no heartbeat of session %s for %.0f s: %s", self.session_id, silence, error
+                )
+            next_at = max(next_at, monotonic() - HEARTBEAT_INTERVAL)
+
+    async def _refresh_flags(self) -> None:
+        """Read the flags that may change again at the server's pace, keeping the last good ones."""
+        while True:
+            await asyncio.sleep(max(10.0, self.dynamic.refresh_interval_sec))
+            try:
+                body = msgspec.json.encode({"sdk_version": SDK_VERSION})
+                response = await self.post("client/dynamic_config", body)
+                self.dynamic = response.read(DynamicConfig, "client/dynamic_config")
+            except EngineError as error:
+                if error.status == 404:
+                    return
+                logger.debug("keeping the flags we have: %s", error)

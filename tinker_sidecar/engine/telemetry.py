@@ -1,0 +1,69 @@
+"""Events on their way to the server's telemetry: best effort, never in the way of anything."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import platform
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.http import SDK_VERSION, Response
+
+__all__ = ["Telemetry"]
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_INTERVAL = 10.0
+_BATCH = 100
+_QUEUE = 10_000
+
+_process_uuid = str(uuid.uuid4())
+
+
+class Telemetry:
+    """Sends the events of one session every 10 s; when too many wait, the oldest are dropped."""
+
+    def __init__(self, post: Callable[[str, bytes], Awaitable[Response]], session_id: str) -> None:
+        self._post = post
+        self._session_id = session_id
+        self._queue: deque[dict[str, Any]] = deque(maxlen=_QUEUE)
+        self._indices = itertools.count()
+        self.log({"event": "SESSION_START", "severity": "INFO", "timestamp": datetime.now(UTC).isoformat()})
+
+    def log(self, event: dict[str, Any]) -> None:
+        """Queue `event`, numbered within the session."""
+        self._queue.append(
+            event | {"event_id": str(uuid.uuid4()), "event_session_index": next(self._indices)}
+        )
+
+    async def run(self) -> None:
+        """Flush until cancelled, or until the server turns out to have no telemetry."""
+        while True:
+            await asyncio.sleep(_FLUSH_INTERVAL)
+            while self._queue:
+                if not await self._flush():
+                    return
+
+    async def _flush(self) -> bool:
+        events = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+        body = {
+            "events": events,
+            "platform": platform.system(),
+            "sdk_version": SDK_VERSION,
+            "session_id": self._session_id,
+            "process_uuid": _process_uuid,
+        }
+        try:
+            response = await self._post("telemetry", msgspec.json.encode(body))
+        except EngineError as error:
+            logger.debug("dropped %d telemetry events: %s", len(events), error)
+            return True
+        return response.status != 404

@@ -1,0 +1,37 @@
+"""What parent and sidecar tell each other over the pipes of the child's stdin and stdout."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["USERNAME", "ZAP_DOMAIN", "Greeting", "Hello", "requests_endpoint", "results_endpoint"]
+
+USERNAME = b"client"
+ZAP_DOMAIN = b"tinker-sidecar"
+
+
+class Hello(msgspec.Struct):
+    """Parent to child, one line: the rest of the pipe stays open and its end means the parent's.
+
+    `secret` is what a peer must know to use the sockets in `folder`.
+    """
+
+    folder: str
+    secret: str
+    parent: int
+    borrows: bool
+    """Whether the parent can map memory that the child lends."""
+
+
+class Greeting(msgspec.Struct):
+    """Child to parent, one line: READY, or why not."""
+
+    error: str | None = None
+
+
+def requests_endpoint(folder: str) -> str:
+    return f"ipc://{folder}/requests"
+
+
+def results_endpoint(folder: str) -> str:
+    return f"ipc://{folder}/results"

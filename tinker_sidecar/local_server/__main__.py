@@ -1,0 +1,12 @@
+"""`python -m tinker_sidecar.local_server` is `tinker-sidecar serve`."""
+
+from __future__ import annotations
+
+import typer
+
+from tinker_sidecar.local_server.command import serve
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command("serve")(serve)
+    app()

@@ -1,0 +1,51 @@
+"""Requests that are parked until something happens, a time is over or the server closes."""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = ["LongPolls", "Waiters", "wake"]
+
+Waiters = list[asyncio.Future[None]]
+"""Those who wait for one thing; whoever makes it happen calls `wake`."""
+
+
+def wake(waiters: Waiters) -> None:
+    for waiter in waiters:
+        _release(waiter)
+    waiters.clear()
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class LongPolls:
+    """Parks requests, and lets them all go when the server closes."""
+
+    def __init__(self) -> None:
+        self._parked: set[asyncio.Future[None]] = set()
+        self.closed = False
+
+    async def park(self, waiters: Waiters, seconds: float) -> None:
+        """Return when `waiters` are woken, after `seconds`, or when `close` is called."""
+        if self.closed or seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        waiters.append(waiter)
+        self._parked.add(waiter)
+        timer = loop.call_later(seconds, _release, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._parked.discard(waiter)
+            if waiter in waiters:
+                waiters.remove(waiter)
+
+    def close(self) -> None:
+        self.closed = True
+        for waiter in list(self._parked):
+            _release(waiter)

@@ -1,0 +1,29 @@
+"""The one model a server serves: an engine, and how it is described to users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tinker_sidecar.local_server.responses import HttpError
+
+if TYPE_CHECKING:
+    from tinker_sidecar.local_server.engines import GenerationEngine
+
+__all__ = ["ServedModel"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    engine: GenerationEngine
+    label: str
+    """Names the engine in a line of log, and a simulation a simulation."""
+    description: str
+    placeholder_token: int | None
+    """Stands for each token of an image or sound; None where only text is understood."""
+
+    def check_name(self, base_model: str) -> None:
+        """Raise HttpError 404 unless this is the model called `base_model`."""
+        served = self.engine.base_model
+        if base_model != served:
+            raise HttpError(404, f"base model {base_model!r} is not served here; this server has {served!r}")

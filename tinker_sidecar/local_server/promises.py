@@ -1,0 +1,233 @@
+"""Requests on their way to a result, and the results until they have been fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tinker_sidecar.local_server.long_poll import wake
+from tinker_sidecar.local_server.responses import HttpError
+from tinker_sidecar.local_server.results import to_protobuf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tinker_sidecar.local_server.engines import GenerationEngine, GenerationRequest
+    from tinker_sidecar.local_server.long_poll import Waiters
+    from tinker_sidecar.local_server.sessions import Clone, Sampler, Sessions
+    from tinker_sidecar.local_server.wire import Tensor
+
+__all__ = ["Failure", "Promise", "Promises"]
+
+logger = logging.getLogger(__name__)
+
+MAX_PENDING = 100_000
+RETRIEVED_GRACE = 30.0
+"""Seconds a fetched result is kept for a client that lost the answer."""
+RETRIEVED_BYTES = 128 << 20
+UNRETRIEVED_BYTES = 2 << 30
+_PROMISE_BYTES = 1024
+"""About what a promise weighs without its payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    error: str
+    category: str
+
+
+class Promise:
+    """One request: pending until it has a `payload` (the protobuf result) or a `failure`."""
+
+    __slots__ = (
+        "clone",
+        "failure",
+        "gone",
+        "num_samples",
+        "payload",
+        "request_id",
+        "sampler",
+        "seq_id",
+        "task",
+        "waiters",
+    )
+
+    def __init__(self, sampler: Sampler, seq_id: int, num_samples: int) -> None:
+        self.sampler = sampler
+        self.clone: Clone = sampler.clone_of(seq_id)
+        self.seq_id = seq_id
+        self.request_id = f"{sampler.sampler_id}:{seq_id}"
+        self.num_samples = num_samples
+        self.task: asyncio.Task[None] | None = None
+        self.payload: bytes | None = None
+        self.failure: Failure | None = None
+        self.gone = False
+        """Dropped by the server: asking for it is a 410."""
+        self.waiters: Waiters = []
+
+    @property
+    def done(self) -> bool:
+        return self.payload is not None or self.failure is not None
+
+    @property
+    def size(self) -> int:
+        return _PROMISE_BYTES + len(self.payload or b"")
+
+
+class Promises:
+    """Runs requests on the engine and holds their results, within bounds of time and memory.
+
+    A result is kept until it was fetched, and then `RETRIEVED_GRACE` seconds for a client that lost the
+    answer. Beyond the memory bounds the oldest ones go first.
+    """
+
+    def __init__(self, engine: GenerationEngine, sessions: Sessions, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._clock = clock
+        self._pending = 0
+        self._unretrieved = _Shelf(UNRETRIEVED_BYTES)
+        self._retrieved = _Shelf(RETRIEVED_BYTES)
+
+    def repeated(self, sampler: Sampler, seq_id: int) -> Promise | None:
+        """The request that `seq_id` names already: the same number again is the same request."""
+        return sampler.promises.get(seq_id)
+
+    def submit(
+        self, sampler: Sampler, seq_id: int, request: GenerationRequest, target: Tensor | None
+    ) -> Promise:
+        """Start `request`; `target` is its `target_prompt_logprobs`, whose layout the result has.
+
+        Raises HttpError 429 when too many requests are pending.
+        """
+        if self._pending >= MAX_PENDING:
+            raise HttpError(429, f"{MAX_PENDING} requests are pending; wait for some to finish")
+        promise = Promise(sampler, seq_id, request.num_samples)
+        sampler.promises[seq_id] = promise
+        promise.clone.highest_seq_id = max(promise.clone.highest_seq_id, seq_id)
+        sampler.session.log.submitted.append(self._clock())
+        self._pending += 1
+        promise.task = asyncio.create_task(self._generate(promise, request, target))
+        return promise
+
+    def find(self, request_id: str) -> Promise:
+        """Raise HttpError 410 for a request whose result is gone, 404 for one that never was."""
+        sampler_id, seq_id = _parse(request_id)
+        sampler = self._sessions.sampler(sampler_id)
+        promise = sampler.promises.get(seq_id)
+        if promise is not None:
+            return promise
+        if sampler.has_seen(seq_id):
+            raise HttpError(410, f"the result of request {request_id} is gone; submit it anew")
+        raise HttpError(404, f"request {request_id} is unknown")
+
+    def cancel(self, promise: Promise) -> None:
+        """Stop a request that is still pending; it then counts as failed."""
+        if promise.task is not None:
+            promise.task.cancel()
+            self._finish(promise, Failure("the request was cancelled", "user"))
+
+    def retrieved(self, promise: Promise) -> None:
+        """Note that a client has been sent the result."""
+        if self._unretrieved.remove(promise):
+            self._drop(self._retrieved.add(promise, self._clock()))
+
+    def acknowledge(self, sampler: Sampler, request_ids: list[str]) -> None:
+        """Drop the results of `sampler` that its client says it has; other ids are not its to drop."""
+        for request_id in request_ids:
+            sampler_id, seq_id = _parse(request_id)
+            promise = sampler.promises.get(seq_id) if sampler_id == sampler.sampler_id else None
+            if promise is not None and promise.done:
+                self._discard(promise)
+
+    def sweep(self) -> None:
+        """Drop what was fetched long enough ago."""
+        self._drop(self._retrieved.older_than(self._clock() - RETRIEVED_GRACE))
+
+    def end(self, sampler: Sampler) -> None:
+        """Stop and drop all requests of a sampler whose session has ended."""
+        for promise in list(sampler.promises.values()):
+            self.cancel(promise)
+            self._discard(promise)
+
+    async def _generate(self, promise: Promise, request: GenerationRequest, target: Tensor | None) -> None:
+        outcome: bytes | Failure
+        try:
+            outcome = to_protobuf(await self._engine.generate(request), target)
+        except Exception as error:
+            logger.exception("generation of request %s failed", promise.request_id)
+            outcome = Failure(f"generation failed: {type(error).__name__}: {error}", "server")
+        self._finish(promise, outcome)
+
+    def _finish(self, promise: Promise, outcome: bytes | Failure) -> None:
+        now = self._clock()
+        if isinstance(outcome, Failure):
+            promise.failure = outcome
+        else:
+            promise.payload = outcome
+            promise.sampler.session.log.completed.append(now)
+        promise.task = None
+        self._pending -= 1
+        wake(promise.waiters)
+        if promise.clone.feed is not None:
+            promise.clone.feed.publish(promise)
+        self._drop(self._unretrieved.add(promise, now))
+
+    def _drop(self, promises: list[Promise]) -> None:
+        for promise in promises:
+            self._discard(promise)
+
+    def _discard(self, promise: Promise) -> None:
+        promise.gone = True
+        self._unretrieved.remove(promise)
+        self._retrieved.remove(promise)
+        promises = promise.sampler.promises
+        if promises.get(promise.seq_id) is promise:
+            del promises[promise.seq_id]
+
+
+def _parse(request_id: str) -> tuple[str, int]:
+    """The sampler and the number that make up a request id."""
+    sampler_id, _, number = request_id.rpartition(":")
+    if not (number.isascii() and number.isdigit() and len(number) < 20):
+        raise HttpError(404, f"request {request_id} is unknown")
+    return sampler_id, int(number)
+
+
+class _Shelf:
+    """Finished promises, oldest first, up to so many bytes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._promises: OrderedDict[Promise, float] = OrderedDict()
+
+    def add(self, promise: Promise, now: float) -> list[Promise]:
+        """Shelve `promise`; returns those that have to make room for it."""
+        self._promises[promise] = now
+        self._bytes += promise.size
+        evicted = []
+        while self._bytes > self._max_bytes and len(self._promises) > 1:
+            evicted.append(self._pop_oldest())
+        return evicted
+
+    def remove(self, promise: Promise) -> bool:
+        if self._promises.pop(promise, None) is None:
+            return False
+        self._bytes -= promise.size
+        return True
+
+    def older_than(self, deadline: float) -> list[Promise]:
+        """Take down what was shelved before `deadline`."""
+        taken = []
+        while self._promises and next(iter(self._promises.values())) < deadline:
+            taken.append(self._pop_oldest())
+        return taken
+
+    def _pop_oldest(self) -> Promise:
+        promise, _ = self._promises.popitem(last=False)
+        self._bytes -= promise.size
+        return promise

@@ -1,0 +1,95 @@
+"""The ways in which servers in the wild differ from this one, each to be had with `serve --quirk`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from tinker_sidecar.local_server.responses import HttpError, Response, json_response
+from tinker_sidecar.local_server.sampling_routes import SamplingRoutes
+from tinker_sidecar.proto import sample_response_pb2 as pb
+
+if TYPE_CHECKING:
+    from tinker_sidecar.local_server.promises import Failure, Promise
+    from tinker_sidecar.local_server.responses import Call
+    from tinker_sidecar.local_server.wire import RetrieveFuture, SampleRequest
+
+__all__ = ["ABSENT_WITH_FEW_ROUTES", "QUIRKS", "Quirk", "QuirkySamplingRoutes"]
+
+
+class Quirk(StrEnum):
+    FEW_ROUTES = "few-routes"
+    NUMERIC_REQUEST_IDS = "numeric-request-ids"
+    NO_BARE_STOP = "no-bare-stop"
+    MAX_TOKENS_REQUIRED = "max-tokens-required"
+    SHORT_PROMPT_LOGPROBS = "short-prompt-logprobs"
+    PLAIN_408 = "plain-408"
+    FAILURES_AS_400 = "failures-as-400"
+    FAILURES_AS_500 = "failures-as-500"
+    REPEATS_SAMPLED_AGAIN = "repeats-sampled-again"
+
+
+QUIRKS = {
+    Quirk.FEW_ROUTES: "no client/config, retrieve_futures, samplers and other newer routes (404)",
+    Quirk.NUMERIC_REQUEST_IDS: "asample answers a number in a string, no sequence ids, and more fields",
+    Quirk.NO_BARE_STOP: "a stop that is one string, not a list, is refused (422)",
+    Quirk.MAX_TOKENS_REQUIRED: "a request without max_tokens is refused (400)",
+    Quirk.SHORT_PROMPT_LOGPROBS: "prompt_logprobs has no entry for the first token",
+    Quirk.PLAIN_408: "a poll that ends without a result says nothing of the queue",
+    Quirk.FAILURES_AS_400: "a failed request is a 400 with its detail, each time it is asked for",
+    Quirk.FAILURES_AS_500: "a failed request is a 500 in plain text, each time it is asked for",
+    Quirk.REPEATS_SAMPLED_AGAIN: "a seq_id that comes again is another request, with another id",
+}
+
+ABSENT_WITH_FEW_ROUTES = (
+    "cancel_future",
+    "client/config",
+    "client/dynamic_config",
+    "join_sampling_session",
+    "retrieve_futures",
+    "samplers/",
+    "telemetry",
+)
+
+
+class QuirkySamplingRoutes(SamplingRoutes):
+    """The routes of a sample, as a server with the options' `quirks` has them."""
+
+    async def asample(self, body: SampleRequest, call: Call) -> Response:
+        params = body.sampling_params
+        if Quirk.NO_BARE_STOP in self._options.quirks and isinstance(params.stop, str):
+            raise HttpError(422, "sampling_params.stop: Input should be a valid list")
+        if Quirk.MAX_TOKENS_REQUIRED in self._options.quirks and params.max_tokens is None:
+            raise HttpError(400, "sampling_params.max_tokens is required")
+        return await super().asample(body, call)
+
+    def _accepted(self, promise: Promise) -> Response:
+        if Quirk.NUMERIC_REQUEST_IDS not in self._options.quirks:
+            return super()._accepted(promise)
+        request_id = promise.request_id
+        return json_response({"future_id": request_id, "request_id": request_id, "status": "pending"})
+
+    def _pending(self, body: RetrieveFuture) -> Response:
+        if Quirk.PLAIN_408 not in self._options.quirks:
+            return super()._pending(body)
+        return json_response({"detail": "Timeout waiting for result"}, status=408)
+
+    def _failed(self, failure: Failure) -> Response:
+        if Quirk.FAILURES_AS_400 in self._options.quirks:
+            return HttpError(400, failure.error).response()
+        if Quirk.FAILURES_AS_500 in self._options.quirks:
+            return Response(b"Internal Server Error", 500, b"text/plain; charset=utf-8")
+        return super()._failed(failure)
+
+    def _result(self, promise: Promise, payload: bytes, allow_metadata_only: bool, call: Call) -> Response:
+        if Quirk.SHORT_PROMPT_LOGPROBS in self._options.quirks:
+            payload = _without_first_prompt_logprob(payload)
+        return super()._result(promise, payload, allow_metadata_only, call)
+
+
+def _without_first_prompt_logprob(payload: bytes) -> bytes:
+    message: Any = pb.SampleResponse.FromString(payload)
+    if message.HasField("prompt_logprobs"):
+        message.prompt_logprobs = message.prompt_logprobs[4:]
+    shortened: bytes = message.SerializeToString()
+    return shortened

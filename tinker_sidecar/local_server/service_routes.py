@@ -1,0 +1,110 @@
+"""The routes around sampling: configuration, tokens, sessions, samplers, health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinker_sidecar.local_server.responses import HttpError, Response, json_response
+from tinker_sidecar.local_server.wire import (
+    CapabilitiesAnswer,
+    ClientConfigRequest,
+    CreateSamplingSession,
+    CreateSession,
+    Empty,
+    Heartbeat,
+    JoinSamplingSession,
+    SamplerAnswer,
+    SupportedModel,
+    Telemetry,
+)
+
+if TYPE_CHECKING:
+    from tinker_sidecar.local_server.auth import Gate
+    from tinker_sidecar.local_server.journal import Journal
+    from tinker_sidecar.local_server.model import ServedModel
+    from tinker_sidecar.local_server.options import ServerOptions
+    from tinker_sidecar.local_server.request_log import RequestLog
+    from tinker_sidecar.local_server.responses import Call
+    from tinker_sidecar.local_server.sessions import Sessions
+
+__all__ = ["ServiceRoutes"]
+
+
+class ServiceRoutes:
+    def __init__(
+        self,
+        model: ServedModel,
+        options: ServerOptions,
+        gate: Gate,
+        sessions: Sessions,
+        journal: Journal,
+        request_log: RequestLog,
+    ) -> None:
+        self._model = model
+        self._options = options
+        self._gate = gate
+        self._sessions = sessions
+        self._journal = journal
+        self._request_log = request_log
+
+    async def healthz(self, body: None, call: Call) -> Response:
+        return json_response({"status": "ok"})
+
+    async def client_config(self, body: ClientConfigRequest, call: Call) -> Response:
+        return json_response(self._options.client_config)
+
+    async def dynamic_config(self, body: ClientConfigRequest, call: Call) -> Response:
+        return json_response(self._options.dynamic_config)
+
+    async def auth_token(self, body: Empty, call: Call) -> Response:
+        return json_response({"jwt": self._gate.issue_token()})
+
+    async def capabilities(self, body: None, call: Call) -> Response:
+        engine = self._model.engine
+        model = SupportedModel(
+            model_name=engine.base_model,
+            max_context_length=engine.max_context_length,
+            description=self._model.description,
+            trainable=False,
+            sampleable=True,
+        )
+        return json_response(CapabilitiesAnswer([model]))
+
+    async def create_session(self, body: CreateSession, call: Call) -> Response:
+        session = self._sessions.create()
+        answer = {"type": "create_session", "session_id": session.session_id}
+        return json_response(answer | {"info_message": f"a local server; {self._model.description}"})
+
+    async def session_heartbeat(self, body: Heartbeat, call: Call) -> Response:
+        self._sessions.heartbeat(body.session_id)
+        return json_response({"type": "session_heartbeat"})
+
+    async def create_sampling_session(self, body: CreateSamplingSession, call: Call) -> Response:
+        if body.base_model is None and body.model_path is None:
+            raise HttpError(400, "either base_model or model_path is needed")
+        if body.base_model is not None:
+            self._model.check_name(body.base_model)
+        if body.model_path is not None and not body.model_path.startswith("tinker://"):
+            raise HttpError(400, f"model_path is {body.model_path!r}; it must start with 'tinker://'")
+        served = self._model.engine.base_model
+        sampler = self._sessions.create_sampler(
+            body.session_id, body.sampling_session_seq_id, served, body.model_path
+        )
+        return json_response({"type": "create_sampling_session", "sampling_session_id": sampler.sampler_id})
+
+    async def join_sampling_session(self, body: JoinSamplingSession, call: Call) -> Response:
+        number = self._sessions.sampler(body.sampling_session_id).join()
+        return json_response({"type": "join_sampling_session", "client_counter": number})
+
+    async def get_sampler(self, body: None, call: Call) -> Response:
+        sampler = self._sessions.sampler(call.path_tail)
+        return json_response(SamplerAnswer(sampler.sampler_id, sampler.base_model, sampler.model_path))
+
+    async def telemetry(self, body: Telemetry, call: Call) -> Response:
+        return json_response({"status": "accepted"})
+
+    async def journal(self, body: None, call: Call) -> Response:
+        return json_response(self._journal.snapshot())
+
+    async def requests(self, body: None, call: Call) -> Response:
+        return json_response(self._request_log.snapshot())

@@ -1,0 +1,168 @@
+"""Sessions and the sampling sessions within them, kept alive by heartbeats."""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from tinker_sidecar.local_server.completions import CompletionFeed
+from tinker_sidecar.local_server.responses import HttpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tinker_sidecar.local_server.journal import Journal, SessionLog
+    from tinker_sidecar.local_server.promises import Promise
+
+__all__ = ["Clone", "Sampler", "Session", "Sessions"]
+
+CLONE_BLOCK = 1_000_000_000
+"""How many requests one client of a sampling session may number."""
+
+_ENDED_REMEMBERED = 10_000
+
+
+class Clone:
+    """One client of a sampling session, whose `seq_id`s lie in a block of their own."""
+
+    __slots__ = ("feed", "highest_seq_id")
+
+    def __init__(self) -> None:
+        self.highest_seq_id = -1
+        self.feed: CompletionFeed | None = None
+        """Kept from the first `retrieve_futures` on: few clients ask for it."""
+
+
+class Sampler:
+    """A sampling session: what `asample` names."""
+
+    __slots__ = ("base_model", "clones", "model_path", "promises", "sampler_id", "session")
+
+    def __init__(self, sampler_id: str, session: Session, base_model: str, model_path: str | None) -> None:
+        self.sampler_id = sampler_id
+        self.session = session
+        self.base_model = base_model
+        self.model_path = model_path
+        self.clones = {0: Clone()}
+        self.promises: dict[int, Promise] = {}
+        """By `seq_id`: the same number again is the same request."""
+
+    def clone_of(self, seq_id: int) -> Clone:
+        return self.clone(seq_id // CLONE_BLOCK)
+
+    def clone(self, number: int) -> Clone:
+        clone = self.clones.get(number)
+        if clone is None:
+            clone = self.clones[number] = Clone()
+        return clone
+
+    def has_seen(self, seq_id: int) -> bool:
+        """Whether the clone that owns `seq_id` has come that far."""
+        clone = self.clones.get(seq_id // CLONE_BLOCK)
+        return clone is not None and seq_id <= clone.highest_seq_id
+
+    def join(self) -> int:
+        """Hand out a clone number nobody has used."""
+        number = len(self.clones)
+        while number in self.clones:
+            number += 1
+        self.clone(number)
+        return number
+
+    def feed(self, clone_number: int) -> CompletionFeed:
+        clone = self.clone(clone_number)
+        if clone.feed is None:
+            clone.feed = CompletionFeed()
+            for promise in self.promises.values():
+                if promise.clone is clone and promise.done:
+                    clone.feed.publish(promise)
+        return clone.feed
+
+
+class Session:
+    __slots__ = ("last_heartbeat", "log", "results", "samplers", "session_id")
+
+    def __init__(self, session_id: str, log: SessionLog) -> None:
+        self.session_id = session_id
+        self.log = log
+        self.last_heartbeat = log.created
+        self.samplers: dict[int, Sampler] = {}
+        """By `sampling_session_seq_id`."""
+        self.results: dict[str, dict[str, str]] = {}
+        """Of requests that are no samples, by request id."""
+
+
+class Sessions:
+    """All live sessions, and the ids of those that have ended."""
+
+    def __init__(self, timeout: float, clock: Callable[[], float], journal: Journal) -> None:
+        self._timeout = timeout
+        self._clock = clock
+        self._journal = journal
+        self._live: dict[str, Session] = {}
+        self._samplers: dict[str, Sampler] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+
+    def create(self) -> Session:
+        session_id = str(uuid.uuid4())
+        session = Session(session_id, self._journal.open(session_id))
+        self._live[session_id] = session
+        return session
+
+    def session(self, session_id: str) -> Session:
+        """Raise HttpError 404 for one that is unknown or has ended."""
+        session = self._live.get(session_id)
+        if session is None:
+            raise HttpError(404, f"session {session_id} is unknown or has ended")
+        return session
+
+    def heartbeat(self, session_id: str) -> None:
+        """Raise HttpError 410 for a session that has ended, 404 for one that never was."""
+        if session_id in self._ended:
+            raise HttpError(410, f"session {session_id} has ended: no heartbeat for {self._timeout:g} s")
+        session = self.session(session_id)
+        session.last_heartbeat = self._clock()
+        session.log.heartbeats.append(session.last_heartbeat)
+
+    def create_sampler(
+        self, session_id: str, seq_id: int, base_model: str, model_path: str | None
+    ) -> Sampler:
+        """The sampler numbered `seq_id`, created unless a lost answer made the client ask twice."""
+        session = self.session(session_id)
+        sampler = session.samplers.get(seq_id)
+        if sampler is None:
+            sampler = Sampler(f"{session_id}:sample:{seq_id}", session, base_model, model_path)
+            session.samplers[seq_id] = sampler
+            self._samplers[sampler.sampler_id] = sampler
+        return sampler
+
+    def sampler(self, sampler_id: str) -> Sampler:
+        """Raise HttpError 404 for one that is unknown or whose session has ended."""
+        sampler = self._samplers.get(sampler_id)
+        if sampler is None:
+            raise HttpError(404, f"sampling session {sampler_id} is unknown or its session has ended")
+        return sampler
+
+    def expire(self) -> list[Session]:
+        """End and return the sessions that have missed their heartbeats."""
+        deadline = self._clock() - self._timeout
+        expired = [session for session in self._live.values() if session.last_heartbeat < deadline]
+        for session in expired:
+            self._end(session)
+        return expired
+
+    def forget(self) -> list[Session]:
+        """Drop and return all sessions, without a memory of them: what a restart does."""
+        forgotten = list(self._live.values())
+        self._live.clear()
+        self._samplers.clear()
+        return forgotten
+
+    def _end(self, session: Session) -> None:
+        del self._live[session.session_id]
+        for sampler in session.samplers.values():
+            del self._samplers[sampler.sampler_id]
+        self._ended[session.session_id] = None
+        if len(self._ended) > _ENDED_REMEMBERED:
+            self._ended.popitem(last=False)

@@ -1,0 +1,251 @@
+"""The JSON bodies of the Tinker API, as far as sampling needs it.
+
+Decoding is strict: a field that is missing, of the wrong type or unknown is refused, so that a
+client's mistake shows here and not as a strange result.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+__all__ = [
+    "CancelFuture",
+    "CapabilitiesAnswer",
+    "Chunk",
+    "ClientConfigRequest",
+    "Completed",
+    "CompletionsAnswer",
+    "CreateModel",
+    "CreateSamplingSession",
+    "CreateSession",
+    "DmelChunk",
+    "Empty",
+    "GetInfo",
+    "Heartbeat",
+    "ImageChunk",
+    "ImagePointerChunk",
+    "JoinSamplingSession",
+    "RetrieveFuture",
+    "RetrieveFutures",
+    "SampleAccepted",
+    "SampleRequest",
+    "SamplerAnswer",
+    "SamplingParams",
+    "SaveWeightsForSampler",
+    "SupportedModel",
+    "Telemetry",
+    "Tensor",
+    "TextChunk",
+]
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What a client sends."""
+
+
+class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
+    """What the server sends; a field that is None is left out."""
+
+
+# Start-up and sessions.
+
+
+class Empty(_Body):
+    pass
+
+
+class ClientConfigRequest(_Body):
+    sdk_version: str
+
+
+class CreateSession(_Body):
+    tags: list[str]
+    sdk_version: str
+    user_metadata: dict[str, Any] | None = None
+    project_id: str | None = None
+    display_name: str | None = None
+    type: Literal["create_session"] = "create_session"
+
+
+class Heartbeat(_Body):
+    session_id: str
+    type: Literal["session_heartbeat"] = "session_heartbeat"
+
+
+class CreateSamplingSession(_Body):
+    session_id: str
+    sampling_session_seq_id: Count
+    base_model: str | None = None
+    model_path: str | None = None
+    type: Literal["create_sampling_session"] = "create_sampling_session"
+
+
+class JoinSamplingSession(_Body):
+    sampling_session_id: str
+    type: Literal["join_sampling_session"] = "join_sampling_session"
+
+
+class SamplerAnswer(_Answer):
+    sampler_id: str
+    base_model: str
+    model_path: str | None = None
+
+
+class SupportedModel(_Answer):
+    model_name: str
+    max_context_length: int
+    description: str
+    trainable: bool
+    sampleable: bool
+
+
+class CapabilitiesAnswer(_Answer):
+    supported_models: list[SupportedModel]
+
+
+class Telemetry(_Body):
+    events: list[dict[str, Any]]
+    platform: str
+    sdk_version: str
+    session_id: str
+    process_uuid: str
+
+
+# From training to sampling.
+
+
+class CreateModel(_Body):
+    session_id: str
+    model_seq_id: Count
+    base_model: str
+    user_metadata: dict[str, Any] | None = None
+    lora_config: dict[str, Any] | None = None
+    optimizer_config: dict[str, Any] | None = None
+    type: Literal["create_model"] = "create_model"
+
+
+class GetInfo(_Body):
+    model_id: str
+    type: Literal["get_info"] = "get_info"
+
+
+class SaveWeightsForSampler(_Body):
+    model_id: str
+    seq_id: Count
+    path: str | None = None
+    sampling_session_seq_id: Count | None = None
+    kind: Literal["snapshot", "inflight"] = "snapshot"
+    ttl_seconds: Count | None = None
+    user_metadata: dict[str, str] | None = None
+    type: Literal["save_weights_for_sampler"] = "save_weights_for_sampler"
+
+
+# A sample.
+
+
+class TextChunk(_Body, tag_field="type", tag="encoded_text"):
+    tokens: list[int]
+
+
+class ImageChunk(_Body, tag_field="type", tag="image"):
+    data: bytes
+    format: Literal["png", "jpeg"]
+    expected_tokens: Count | None = None
+
+
+class ImagePointerChunk(_Body, tag_field="type", tag="image_asset_pointer"):
+    location: str
+    format: Literal["png", "jpeg"]
+    expected_tokens: Count | None = None
+
+
+class DmelChunk(_Body, tag_field="type", tag="dmel"):
+    dmel: bytes
+
+
+Chunk = TextChunk | ImageChunk | ImagePointerChunk | DmelChunk
+
+
+class Prompt(_Body):
+    chunks: list[Chunk]
+
+
+class SamplingParams(_Body):
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: str | list[str | int] | None = None
+    temperature: float = 1.0
+    top_k: int = -1
+    top_p: float = 1.0
+
+
+class Tensor(_Body):
+    data: list[int | float]
+    dtype: Literal["int64", "float32"]
+    shape: list[Count] | None = None
+    sparse_crow_indices: list[int] | None = None
+    sparse_col_indices: list[int] | None = None
+
+
+class SampleRequest(_Body):
+    sampling_session_id: str
+    seq_id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    prompt: Prompt
+    sampling_params: SamplingParams
+    num_samples: int = 1
+    prompt_logprobs: bool | None = None
+    topk_prompt_logprobs: int = 0
+    topk_sample_logprobs: int = 0
+    target_prompt_logprobs: Tensor | None = None
+    prompt_alt_tokens_k: int = 0
+    prompt_logprobs_last_n: int | None = None
+    # Accepted because official clients send them; the sampling session says which model it is.
+    base_model: str | None = None
+    model_path: str | None = None
+    record_stability_info: bool | None = None
+    type: Literal["sample"] = "sample"
+
+
+class SampleAccepted(_Answer):
+    request_id: str
+    sample_sequence_ids: list[str]
+
+
+# Its result.
+
+
+class RetrieveFuture(_Body):
+    request_id: str
+    allow_metadata_only: bool = False
+
+
+class FuturesTarget(_Body):
+    sampling_session_id: str
+    cloned_sampler_id: Count = 0
+    type: Literal["sampling_session"] = "sampling_session"
+
+
+class RetrieveFutures(_Body):
+    target: FuturesTarget
+    prev_cursor: Count = 0
+    timeout: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    retrieved_request_ids: list[str] = []
+
+
+class Completed(_Answer):
+    state: Literal["finished", "failed"]
+    request_id: str
+    response_payload_uncompressed_size: int | None = None
+
+
+class CompletionsAnswer(_Answer):
+    completions: list[Completed]
+    cursor: int
+
+
+class CancelFuture(_Body):
+    request_id: str

@@ -1,0 +1,331 @@
+"""Every message between a client and the engine that serves it, and nothing else.
+
+The same objects pass in memory when the engine runs on a thread of the client's process, and as
+MessagePack over a ZeroMQ socket when it runs in the sidecar. Structs are encoded as arrays, so a
+field may be appended but never moved. Arrays of numbers are raw little-endian bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = [
+    "Ack",
+    "Batch",
+    "Cancel",
+    "Chunk",
+    "CloseSampler",
+    "CloseSession",
+    "DmelChunk",
+    "Event",
+    "Failure",
+    "ImageChunk",
+    "ImagePointerChunk",
+    "LogRecord",
+    "LogTelemetry",
+    "Message",
+    "OpenSampler",
+    "OpenSession",
+    "Query",
+    "QueueState",
+    "Reply",
+    "Resend",
+    "Retry",
+    "Sample",
+    "SampleResult",
+    "SampledSequence",
+    "SamplerInfo",
+    "SamplingParams",
+    "ServiceConfig",
+    "SessionInfo",
+    "Tensor",
+    "TextChunk",
+    "TopK",
+]
+
+
+class _Wire(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Array-like, immutable, and out of the cycle collector's sight: these never form cycles."""
+
+
+# A prompt.
+
+
+class TextChunk(_Wire, frozen=True, tag="text"):
+    tokens: memoryview
+    """int32, one a token."""
+
+
+class ImageChunk(_Wire, frozen=True, tag="image"):
+    data: memoryview
+    format: str
+    expected_tokens: int | None
+
+
+class ImagePointerChunk(_Wire, frozen=True, tag="image_pointer"):
+    location: str
+    format: str
+    expected_tokens: int | None
+
+
+class DmelChunk(_Wire, frozen=True, tag="dmel"):
+    dmel: memoryview
+
+
+Chunk = TextChunk | ImageChunk | ImagePointerChunk | DmelChunk
+
+
+class Tensor(_Wire, frozen=True):
+    """`data` holds values of `dtype`; with `crow` and `col` (int64) they are the CSR non-pads."""
+
+    dtype: str
+    shape: list[int] | None
+    data: memoryview
+    crow: memoryview | None = None
+    col: memoryview | None = None
+
+
+class SamplingParams(_Wire, frozen=True):
+    max_tokens: int | None
+    seed: int | None
+    stop: list[str | int] | None
+    """Strings or token ids, never both."""
+    temperature: float
+    top_k: int
+    top_p: float
+
+
+# A result.
+
+
+class TopK(_Wire, frozen=True):
+    """Row-major `n × k` matrices: int32 ids, float32 logprobs; an empty cell is (0, -99999.0)."""
+
+    k: int
+    token_ids: memoryview
+    logprobs: memoryview
+
+
+class SampledSequence(_Wire, frozen=True):
+    stop_reason: Literal["stop", "length"]
+    sequence_id: str
+    tokens: memoryview
+    """int32."""
+    logprobs: memoryview | None
+    """float32, NaN where not computed."""
+    topk_logprobs: TopK | None = None
+
+
+class SampleResult(_Wire, frozen=True):
+    sequences: list[SampledSequence]
+    prompt_logprobs: memoryview | None = None
+    """float32, one a prompt token, NaN where not computed."""
+    topk_prompt_logprobs: TopK | None = None
+    prompt_cache_hit_tokens: int = 0
+    target_prompt_logprobs: Tensor | None = None
+    prompt_alt_tokens: tuple[Tensor, Tensor] | None = None
+    """Token ids (int64) and their logprobs (float32)."""
+
+
+class Failure(_Wire, frozen=True):
+    """An error on its way to the caller. `kind` is the name of a class in `tinker_client.errors`."""
+
+    kind: str
+    message: str
+    status_code: int | None = None
+    body: Any = None
+    request_id: str | None = None
+    category: str | None = None
+
+
+# Client to engine.
+
+
+class Retry(_Wire, frozen=True):
+    """`tinker_client.RetryConfig`, as far as the engine reads it. Times are seconds."""
+
+    max_connections: int | None
+    progress_timeout: float
+    retry_delay_base: float
+    retry_delay_max: float
+    jitter_factor: float
+    enable_retry_logic: bool
+    enable_stuck_detection: bool
+
+
+class ServiceConfig(_Wire, frozen=True):
+    """What the engine must know to talk to one server as one user. Never logged: it has the key."""
+
+    base_url: str
+    api_key: str | None
+    credential_command: str | None
+    headers: dict[str, str]
+    """Sent with every request, on top of ours."""
+    tags: list[str]
+    user_metadata: dict[str, str]
+    project_id: str | None
+    display_name: str | None
+    telemetry: bool
+
+    def __repr__(self) -> str:
+        return f"ServiceConfig(base_url={self.base_url!r})"
+
+
+class OpenSession(_Wire, frozen=True, tag="open_session"):
+    """Create a session on the server, or with `session_id` take up the heartbeat of one."""
+
+    call: int
+    session: int
+    config: ServiceConfig
+    session_id: str | None
+
+
+class OpenSampler(_Wire, frozen=True, tag="open_sampler"):
+    """Create a sampling session, or with `sampling_session_id` attach to one.
+
+    `clone` is the block of `seq_id`s to number requests from (0 for the original client), or with
+    `join` a proposal that a server which hands out such numbers may replace.
+    """
+
+    call: int
+    sampler: int
+    session: int
+    sampling_session_id: str | None
+    seq_id: int
+    base_model: str | None
+    model_path: str | None
+    clone: int
+    join: bool
+    retry: Retry
+
+
+class Sample(_Wire, frozen=True, tag="sample"):
+    """Ask `sampler` for samples. `n` numbers the request within the sampler's clone block."""
+
+    request: int
+    sampler: int
+    n: int
+    prompt: list[Chunk]
+    num_samples: int
+    params: SamplingParams
+    prompt_logprobs: bool = False
+    topk_prompt_logprobs: int = 0
+    topk_sample_logprobs: int = 0
+    target_prompt_logprobs: Tensor | None = None
+    prompt_alt_tokens_k: int = 0
+    prompt_logprobs_last_n: int | None = None
+    record_stability_info: bool = False
+    """Diagnostics that the service keeps for training on the samples; the official SDK's clients ask."""
+
+
+class Cancel(_Wire, frozen=True, tag="cancel"):
+    requests: list[int]
+
+
+class Query(_Wire, frozen=True, tag="query"):
+    """A question about a session: `capabilities`, `sampler` with its sampling session id, or `heartbeat`,
+    to which the engine itself answers how many seconds ago the server took the last one, None if none yet."""
+
+    call: int
+    session: int
+    what: str
+    argument: str | None = None
+
+
+class LogTelemetry(_Wire, frozen=True, tag="log_telemetry"):
+    """An event for the server's telemetry; best effort."""
+
+    session: int
+    event: dict[str, Any]
+
+
+class CloseSampler(_Wire, frozen=True, tag="close_sampler"):
+    sampler: int
+
+
+class CloseSession(_Wire, frozen=True, tag="close_session"):
+    session: int
+
+
+class Ack(_Wire, frozen=True, tag="ack"):
+    """The client has dealt with a batch and is ready for the next."""
+
+    batch: int
+
+
+class Resend(_Wire, frozen=True, tag="resend"):
+    """Ctrl-C came while a batch was received or dealt with: send what is unacknowledged once more."""
+
+
+Message = (
+    OpenSession
+    | OpenSampler
+    | Sample
+    | Cancel
+    | Query
+    | LogTelemetry
+    | CloseSampler
+    | CloseSession
+    | Ack
+    | Resend
+)
+
+
+# Engine to client.
+
+
+class SessionInfo(_Wire, frozen=True, tag="session"):
+    session_id: str
+
+
+class SamplerInfo(_Wire, frozen=True, tag="sampler"):
+    sampling_session_id: str
+    base_model: str | None
+    clone: int
+
+
+class Reply(_Wire, frozen=True):
+    """The answer to a call; `failure` or a value, as MessagePack."""
+
+    call: int
+    value: SessionInfo | SamplerInfo | None = None
+    data: Any = None
+    failure: Failure | None = None
+
+
+class LogRecord(_Wire, frozen=True, tag="log"):
+    """A line for the `logging` handlers of the caller's process."""
+
+    logger: str
+    level: int
+    message: str
+
+
+class QueueState(_Wire, frozen=True, tag="queue_state"):
+    """A sampler's queue: `active`, `paused_capacity` or `paused_rate_limit`."""
+
+    sampler: int
+    state: str
+    reason: str | None
+
+
+Event = LogRecord | QueueState
+
+
+class Batch(_Wire, frozen=True):
+    """All that has come about since the client acknowledged the batch before.
+
+    `done[i]` names the request that `payloads[i]`, an encoded `SampleResult`, answers. A large payload is
+    empty there and lent: see `tinker_sidecar.lending`.
+    """
+
+    number: int
+    done: list[int]
+    payloads: list[bytes]
+    failed: list[tuple[int, Failure]]
+    replies: list[Reply]
+    events: list[Event]
+    lent: list[tuple[int, int, int]] = []
+    """Index into `payloads`, the sidecar's descriptor, bytes."""
