@@ -27,9 +27,9 @@ print(distribution("tinker").version, ours)
 
 
 def python_with(version: str, *packages: str, ours: bool = False) -> Path:
-    """The Python of an environment with that version of `tinker`, `packages`, and this project if `ours`.
+    """The Python of an environment with that version of `tinker`, `packages`, and, if `ours`, this project.
 
-    It lies under `.venv-interop/` or `$TINKER_SIDECAR_INTEROP_CACHE`.
+    With this project there is pytest. It lies under `.venv-interop/` or `$TINKER_SIDECAR_INTEROP_CACHE`.
     """
     name = "-".join([version, *packages, *(["with-ours"] if ours else [])])
     folder = _CACHE / re.sub(r"[^\w.]+", "-", name)
@@ -37,7 +37,7 @@ def python_with(version: str, *packages: str, ours: bool = False) -> Path:
     installed, _, project = _installed(python).partition(" ")
     if installed != version or (ours and str(_ROOT) not in project):
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        wanted = [f"tinker=={version}", *packages, *(["-e", str(_ROOT)] if ours else [])]
+        wanted = [f"tinker=={version}", *packages, *(["-e", str(_ROOT), "pytest"] if ours else [])]
         subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
     return python
 

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 # Read at import: tests run without any TINKER_ variable.
 COMPAT = os.environ.get("TINKER_SIDECAR_COMPAT", VERSIONS[-1]).split()
 BEHAVIOUR = Path(__file__).with_name("behaviour.py")
+OBJECTS = Path(__file__).parents[1] / "types" / "test_official_objects.py"
 CONFORMANCE = Path(__file__).parents[1] / "conformance" / "run.py"
 
 TOKENS = expected_tokens(range(100, 110), 5, 0, 8)
@@ -66,6 +67,14 @@ def sidecars(tmp_path: Path) -> Callable[[str], dict[str, str]]:
         return {"PYTHONPATH": str(tmp_path)}
 
     return sidecars
+
+
+def test_its_objects_are_taken_for_ours(python: Path, tmp_path: Path) -> None:
+    """A file of tests that skips most of itself where `tinker` isn't installed."""
+    alone = ["--noconftest", "-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider"]
+    done = run([python, "-m", "pytest", "-q", *alone, OBJECTS])
+    assert "passed" in done.stdout.splitlines()[-1], done.stdout + done.stderr
+    assert not {"failed", "skipped"} & set(done.stdout.splitlines()[-1].split()), done.stdout
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -21,9 +21,11 @@ from tinker_client.sampling_request import logprobs_arguments
 
 __all__ = ["install", "installed", "uninstall"]
 
+_AWAIT_CLIENT = "_awaited_client_async"
+
 _lock = threading.RLock()
 _router: Router | None = None
-_originals: dict[str, Any] = {}
+_originals: dict[tuple[Any, str], Any] = {}
 
 
 def install(*, subprocess_sampling: bool | None = None) -> bool:
@@ -86,8 +88,7 @@ def uninstall() -> None:
             return
         # For those who hold on to a replaced method, or have wrapped it.
         router.enabled = False
-        cls = router.sdk.client_class
-        for name, original in _originals.items():
+        for (cls, name), original in _originals.items():
             if getattr(vars(cls).get(name), "_router", None) is router:
                 setattr(cls, name, original)
         _originals.clear()
@@ -122,9 +123,15 @@ def _replace_methods(router: Router) -> None:
         if original is not None and not hasattr(original, "__deprecated__"):
             replacements[f"{name}_async"] = _awaiting(router, original, name)
     for name, replacement in replacements.items():
-        replacement._router = router
-        _originals[name] = getattr(cls, name)
-        setattr(cls, name, replacement)
+        _replace(router, cls, name, replacement)
+    if (future := router.sdk.client_future_class) is not None:
+        _replace(router, future, _AWAIT_CLIENT, _awaiting_client(getattr(future, _AWAIT_CLIENT)))
+
+
+def _replace(router: Router, cls: Any, name: str, replacement: Any) -> None:
+    replacement._router = router
+    _originals[cls, name] = getattr(cls, name)
+    setattr(cls, name, replacement)
 
 
 def _routed(router: Router, original: Any, arguments: Callable[..., Arguments], wanted: str) -> Any:
@@ -149,6 +156,21 @@ def _awaiting(router: Router, original: Any, name: str) -> Any:
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         future = getattr(self, name)(*args, **kwargs)
         return await (future if hasattr(future, "__await__") else asyncio.wrap_future(future))
+
+    return method
+
+
+def _awaiting_client(original: Any) -> Any:
+    """What awaits the client of a future that is used as that client, at each call of an async method.
+
+    The SDK has the loop woken through its socket even when the client is there, and a write to a socket
+    gives up the GIL.
+    """
+
+    @functools.wraps(original)
+    async def method(self: Any) -> Any:
+        future = self.future()
+        return future.result() if future.done() else await original(self)
 
     return method
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -68,6 +69,7 @@ class Sdk:
         self.client_class: Any = self.module.SamplingClient
         self.future_class: Any = self.module.APIFuture
         observe = inspect.unwrap(self.client_class.on_queue_state_change)
+        self.client_future_class = _client_future_class()
         self.queue_state: Any = typing.get_type_hints(observe)["queue_state"]
         self.reduce: Callable[[Any], Any] = self.client_class.__reduce__
         for name in _PARAMETERS:
@@ -104,6 +106,14 @@ class Sdk:
             getattr(state, "base_model", None),
             _retry_config(client.retry_handler.config),
         )
+
+
+def _client_future_class() -> Any:
+    """What newer versions return for a client that is yet to come, and may be used as it. Private there."""
+    with contextlib.suppress(ImportError, AttributeError):
+        module = importlib.import_module("tinker.lib.public_interfaces.backcompat_sampling_client_future")
+        return module.BackcompatSamplingClientFuture
+    return None
 
 
 def _retry_config(official: Any) -> RetryConfig:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import reprlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,10 +58,13 @@ def is_official(value: object, *names: str) -> bool:
 
     Told by name, since importing the SDK to ask would take a third of a second.
     """
-    return any(
-        base.__name__ in names and base.__module__.partition(".")[0] == "tinker"
-        for base in type(value).__mro__
-    )
+    cls: Any = type(value)
+    return not _official_names(cls).isdisjoint(names)
+
+
+@functools.lru_cache
+def _official_names(cls: type) -> frozenset[str]:
+    return frozenset(base.__name__ for base in cls.__mro__ if base.__module__.partition(".")[0] == "tinker")
 
 
 def short(values: Iterable[object], count: int) -> str:

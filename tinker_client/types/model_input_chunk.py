@@ -211,11 +211,11 @@ def as_chunk(name: str, value: object) -> ModelInputChunk:
     """`value` as one of our chunks: one already, one of the official SDK, or one as a dict."""
     if isinstance(value, _CHUNKS):
         return value
-    if isinstance(value, Mapping) and value.get("type") in _BY_TYPE:
-        return _BY_TYPE[value["type"]][0](**value)
     if is_official(value, *_NAMES):
         cls, fields = _BY_TYPE[value.type]  # type: ignore[attr-defined]
         return cls(**{field: getattr(value, field) for field in fields})
+    if isinstance(value, Mapping) and value.get("type") in _BY_TYPE:
+        return _BY_TYPE[value["type"]][0](**value)
     raise wrong_type(name, f"a chunk ({', '.join(_NAMES)})", value)
 
 
