@@ -31,7 +31,9 @@ futures = {number: ask(client, number) for number in range(1000)}
 before, moment = time.time(), time.monotonic()
 say("sampling")
 go_on()
-assert abs(time.time() - before) > 86400 and time.monotonic() - moment < 30
+while abs(time.time() - before) < 86400:
+    assert time.monotonic() - moment < 30
+    time.sleep(0.01)
 check(futures)
 sample(client, range(10))
 """
@@ -45,7 +47,8 @@ class Clock:
         self.variables = {
             "LD_PRELOAD": str(LIBRARY),
             "FAKETIME_TIMESTAMP_FILE": str(path),
-            "FAKETIME_NO_CACHE": "1",
+            # In seconds. With less, threads that read it at the same time now and then see times far off.
+            "FAKETIME_CACHE_DURATION": "1",
             "DONT_FAKE_MONOTONIC": "1",
         }
         self.set("+0d")
@@ -98,7 +101,7 @@ def test_forwards(launch: Launch, server: LocalServer, clock: Clock, *, sidecar:
     clock.set("+10d")
     program.go_on()
     assert_ends_well(program)
-    assert statuses(server, "auth/token") == [200, 200]
+    assert_few_tokens_bought(server)
 
 
 def test_back(
@@ -112,7 +115,13 @@ def test_back(
     program.go_on()
     assert_ends_well(program)
     assert 401 in statuses(server)
-    assert statuses(server, "auth/token") == [200, 200]
+    assert_few_tokens_bought(server)
+
+
+def assert_few_tokens_bought(server: LocalServer) -> None:
+    bought = statuses(server, "auth/token")
+    assert set(bought) == {200}
+    assert 2 <= len(bought) <= 10
 
 
 def assert_ends_well(program: Program) -> None:

@@ -85,8 +85,12 @@ class DispatchLimits:
         self._bytes = Budget(prompt_bytes)
         self._paused_until = 0.0
 
-    async def enter(self, prompt_bytes: int) -> list[tuple[Budget, int]]:
-        """Wait for room to send one request of `prompt_bytes`; returns what to `leave` with."""
+    def hold(self, prompt_bytes: int) -> _Dispatch:
+        """`async with` room to send one request of `prompt_bytes`."""
+        return _Dispatch(self, prompt_bytes)
+
+    async def take(self, prompt_bytes: int) -> list[tuple[Budget, int]]:
+        """Wait for room to send one request of `prompt_bytes`; returns what to give back."""
         while True:
             while self._paused_until > monotonic():  # noqa: ASYNC110  # The end moves while we wait.
                 await asyncio.sleep(self._paused_until - monotonic())
@@ -94,7 +98,7 @@ class DispatchLimits:
             taken = await self._take(prompt_bytes, careful=careful)
             if self._careful() == careful and self._paused_until <= monotonic():
                 return taken
-            self.leave(taken)  # A 429 came for somebody else while we waited for room.
+            self.give_back(taken)  # A 429 came for somebody else while we waited for room.
 
     async def _take(self, prompt_bytes: int, *, careful: bool) -> list[tuple[Budget, int]]:
         if careful:
@@ -106,11 +110,11 @@ class DispatchLimits:
             for budget, amount in ((self._dispatches, 1), *shares):
                 taken.append((budget, await budget.take(amount)))
         except BaseException:
-            self.leave(taken)
+            self.give_back(taken)
             raise
         return taken
 
-    def leave(self, taken: list[tuple[Budget, int]]) -> None:
+    def give_back(self, taken: list[tuple[Budget, int]]) -> None:
         for budget, amount in taken:
             budget.give_back(amount)
 
@@ -121,3 +125,17 @@ class DispatchLimits:
 
     def _careful(self) -> bool:
         return self._paused_until > 0 and monotonic() - self._paused_until < self._CAREFUL_SECONDS
+
+
+class _Dispatch:
+    __slots__ = ("_limits", "_prompt_bytes", "_taken")
+
+    def __init__(self, limits: DispatchLimits, prompt_bytes: int) -> None:
+        self._limits = limits
+        self._prompt_bytes = prompt_bytes
+
+    async def __aenter__(self) -> None:
+        self._taken = await self._limits.take(self._prompt_bytes)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._limits.give_back(self._taken)

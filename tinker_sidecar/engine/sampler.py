@@ -222,15 +222,12 @@ class Sampler:
 
     async def _dispatch(self, body: bytes) -> Promise:
         """Send `body` once, when there is room for it."""
-        dispatches = self._session.dispatches
-        taken = await dispatches.enter(len(body))
-        try:
-            response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-        except asyncio.CancelledError:
-            self._session.spawn(self._take_back(body))
-            raise
-        finally:
-            dispatches.leave(taken)
+        async with self._session.dispatches.hold(len(body)):
+            try:
+                response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+            except asyncio.CancelledError:
+                self._session.spawn(self._take_back(body))
+                raise
         return response.read(Promise, "asample")
 
     async def _take_back(self, body: bytes) -> None:
@@ -240,7 +237,8 @@ class Sampler:
         """
         if self._session.dynamic.sample_cancel_enabled:
             with contextlib.suppress(EngineError):
-                response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+                async with self._session.dispatches.hold(len(body)):
+                    response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
                 self._session.cancel(response.read(Promise, "asample").request_id)
 
 
