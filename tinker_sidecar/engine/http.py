@@ -111,23 +111,24 @@ class Http:
     async def _request(
         self, method: str, route: str, headers: dict[str, str], body: bytes | None, lane: Lane
     ) -> Response:
-        client = self._clients.get(lane) or self._open(lane)
         pace = self._pace if lane is Lane.SHORT else None
         room = self._rooms.get(lane)
         if room is not None:
             await room.take(1)
-        entered = None
+        entered, answered = None, False
         try:
             if pace is not None:
                 entered = await pace.enter()
+            client = self._clients.get(lane) or self._open(lane)  # Now: `renew` may have come in between.
             answer = await client.execute(method, self._root + route, headers, body)
+            answered = answer.status == 200
         except TimeoutError:
             raise timeout_error(f"no answer from {self._root}{route} within {lane.value:.0f} s") from None
         except (ConnectionError, ReadError, WriteError, RemoteProtocolError) as error:
             raise connection_error(f"cannot reach {self._root}{route}: {_reason(error)}") from None
         finally:
             if pace is not None and entered is not None:
-                pace.leave(entered)
+                pace.leave(entered, answered=answered)
             if room is not None:
                 room.give_back(1)
         received = answer.headers

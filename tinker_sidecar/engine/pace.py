@@ -13,17 +13,21 @@ class Pace:
     """Opens no more requests at once than it takes to keep a server busy.
 
     By Little's law a rate needs as many open requests as it has arrivals during one answer: a few where
-    a server is near, hundreds across an ocean. More only cost: each open request has a connection
-    of its own in HTTP/1, and twice the CPU once there are hundreds. The fastest of the latest answers
-    stands for the distance; one that is slower than that has waited, here or there.
+    a server is near, hundreds across an ocean. More only cost: each open request has a connection of its
+    own in HTTP/1, and the HTTP library a thread for each answer that waits for our GIL. How far away the
+    server is shows while few requests are open: with many, even the fastest answer has queued behind
+    others, which would ask for more still. So it is measured with few, and again every half minute.
     """
 
     _RATE = 10_000.0
-    _LEAST, _MOST = 16, 400
-    _WINDOW = 256
+    _LEAST, _MOST = 32, 400
+    _MEASURING = 8
+    """How many to have open until twice as many have been answered."""
+    _EVERY = 30.0
 
     def __init__(self) -> None:
-        self._slots = Budget(self._MOST)
+        self._slots = Budget(self._MEASURING)
+        self._since = monotonic()
         self._fastest = float("inf")
         self._seen = 0
 
@@ -32,10 +36,15 @@ class Pace:
         await self._slots.take(1)
         return monotonic()
 
-    def leave(self, entered: float) -> None:
-        self._fastest = min(self._fastest, monotonic() - entered)
-        self._seen += 1
-        if self._seen == self._WINDOW:
-            self._slots.size = min(self._MOST, max(self._LEAST, round(self._RATE * self._fastest)))
-            self._fastest, self._seen = float("inf"), 0
+    def leave(self, entered: float, *, answered: bool) -> None:
+        """Make room; `answered` if the time since `entered` tells how long the server takes."""
+        now = monotonic()
+        if answered and entered >= self._since:
+            self._fastest = min(self._fastest, now - entered)
+            self._seen += 1
+            if self._seen >= 2 * self._MEASURING:
+                self._slots.size = min(self._MOST, max(self._LEAST, round(self._RATE * self._fastest)))
+        if now - self._since > self._EVERY:
+            self._slots.size = self._MEASURING
+            self._since, self._fastest, self._seen = now, float("inf"), 0
         self._slots.give_back(1)

@@ -1,0 +1,47 @@
+"""As many short requests are open at once as the distance of the server asks for, whoever else waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tinker_sidecar.engine.pace import Pace
+
+
+def most_at_once(answer: Callable[[], Awaitable[object]], *, requests: int, answered: bool = True) -> int:
+    """The most that were open at once, of `requests` that come together."""
+    now = most = 0
+
+    async def ask(pace: Pace) -> None:
+        nonlocal now, most
+        entered = await pace.enter()
+        now += 1
+        most = max(most, now)
+        await answer()
+        now -= 1
+        pace.leave(entered, answered=answered)
+
+    async def ask_all() -> None:
+        pace = Pace()
+        await asyncio.gather(*(ask(pace) for _ in range(requests)))
+
+    asyncio.run(ask_all())
+    return most
+
+
+def test_a_near_server_with_a_queue_gets_few() -> None:
+    queue = asyncio.Lock()
+
+    async def answer() -> None:
+        async with queue:
+            await asyncio.sleep(0)
+
+    assert most_at_once(answer, requests=1500) < 100
+
+
+def test_a_far_server_gets_many() -> None:
+    assert most_at_once(lambda: asyncio.sleep(0.2), requests=1500) == 400
+
+
+def test_a_refusal_tells_no_distance() -> None:
+    assert most_at_once(lambda: asyncio.sleep(0.1), requests=40, answered=False) == 8
