@@ -102,6 +102,8 @@ class Load:
         self._client = client
         self._report = report
         self._stopped = threading.Event()
+        self.session_is_gone = False
+        """Whether the server is being restarted: from then on a 404 is what its client must be told."""
         self.asked = self._ended = 0
         self._lock = threading.Lock()
         self._numbers = iter(range(1, 1 << 31)).__next__
@@ -137,9 +139,9 @@ class Load:
                 consume(dice)
             except BrokenPromiseError as broken:
                 self._report.broke(f"{consume.__name__.strip('_')}: {broken}")
-            except NotFoundError as error:  # The server was restarted, and says so.
-                if "session" not in str(error):
-                    self._report.broke(f"{consume.__name__}: an unclear {error}")
+            except NotFoundError as error:
+                if not self.session_is_gone:
+                    self._report.broke(f"{consume.__name__.strip('_')}: {error}")
                 self._stopped.wait(0.1)
             except Exception as error:  # noqa: BLE001  # A soak reports whatever comes.
                 self._report.broke(f"{consume.__name__.strip('_')}: {type(error).__name__}: {error}")
@@ -274,6 +276,7 @@ class World:
     def restart_the_server(self, dice: random.Random) -> None:
         """What is pending hears that its session is gone; a new service client goes on."""
         self._read_journal(None)
+        self.load.session_is_gone = True
         self.server.close()
         self.server = self._start_server(self._port)
         self.report.count("server restarted")
