@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import select
 import threading
 import weakref
 from collections.abc import Callable
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import zmq
@@ -21,6 +20,9 @@ from tinker_sidecar.handshake import USERNAME, requests_endpoint, results_endpoi
 from tinker_sidecar.lending import borrow
 from tinker_sidecar.protocol import Ack, Batch, Failure, Message, Resend
 from tinker_sidecar.sockets import NO_LIMIT, GilSocket
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Channel"]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -130,6 +128,8 @@ def _split(text: str) -> list[str]:
 
 
 def _checked_base_url(base_url: str) -> str:
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(base_url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -178,6 +178,8 @@ class _StoredCredentials(msgspec.Struct):
 
 def _stored_key() -> str | None:
     """The default key of `tinker auth login`, whose file other tools write."""
+    from pathlib import Path
+
     try:
         path = Path("~/.tinker/credentials.json").expanduser()
         stored = msgspec.json.decode(path.read_bytes(), type=_StoredCredentials)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
@@ -12,7 +11,10 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["APIFuture", "Call", "InterruptibleFuture", "wake_together"]
 
@@ -123,6 +125,8 @@ class APIFuture(InterruptibleFuture[T]):
 
     async def result_async(self, timeout: float | None = None) -> T:
         """The result, awaited for at most `timeout` seconds; `TimeoutError` after, cancelling the request."""
+        import asyncio
+
         async with asyncio.timeout(timeout):
             return await self
 
@@ -135,6 +139,8 @@ class APIFuture(InterruptibleFuture[T]):
         return await self
 
     def __await__(self) -> Generator[Any, None, T]:
+        import asyncio  # Here and below: half of what `import tinker_client` would take.
+
         if not self.done():
             loop = asyncio.get_running_loop()
             if self.call is not None:
@@ -189,6 +195,8 @@ class _Waiter:
 
     def result(self) -> None:
         if self._cancelled:
+            import asyncio
+
             raise asyncio.CancelledError
 
     def resume(self) -> None:
@@ -210,7 +218,7 @@ class _Waiter:
 
 _gathering = threading.local()
 
-_Waiting = dict[asyncio.AbstractEventLoop, deque[_Waiter]]
+_Waiting = dict["asyncio.AbstractEventLoop", deque[_Waiter]]
 
 
 @contextlib.contextmanager
@@ -234,6 +242,8 @@ def wake_together() -> Iterator[None]:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, waiters: deque[_Waiter]) -> None:
+    import asyncio
+
     if asyncio._get_running_loop() is not loop:
         with contextlib.suppress(RuntimeError):  # The loop is closed, and whoever waited on it gone.
             loop.call_soon_threadsafe(_resume, loop, waiters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import concurrent.futures
 import logging
@@ -259,6 +258,8 @@ class SamplingClient:
 
     async def get_base_model_async(self) -> str:
         """What `get_base_model` gives."""
+        import asyncio
+
         return _known_base_model(await asyncio.wrap_future(self._info()))
 
     def get_telemetry(self) -> Telemetry | None:
@@ -337,10 +338,14 @@ class SamplingClient:
 
     async def result_async(self, timeout: float | None = None) -> Self:
         """What `result` gives, awaited for at most `timeout` seconds."""
+        import asyncio
+
         async with asyncio.timeout(timeout):
             return await self
 
     def __await__(self) -> Generator[Any, None, Self]:
+        import asyncio
+
         yield from asyncio.shield(asyncio.wrap_future(self._info())).__await__()
         return self
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,6 +15,7 @@ from tinker_client.config import Settings, subprocess_sampling
 from tinker_client.errors import APIResponseValidationError
 from tinker_client.futures import APIFuture
 from tinker_client.retry_config import RetryConfig
+from tinker_client.running_loop import runs_event_loop
 from tinker_client.sampling_client import SamplingClient
 from tinker_client.telemetry import Telemetry
 from tinker_client.types import GetServerCapabilitiesResponse
@@ -74,7 +74,7 @@ class ServiceClient:
         self._subprocess_sampling = subprocess_sampling()
         self._session = SessionHandle(get_backend(sidecar=self._subprocess_sampling), settings, None)
         opening = self._session.open()
-        if _may_block():
+        if not runs_event_loop():
             opening.result()
 
     def create_sampling_client(
@@ -115,7 +115,7 @@ class ServiceClient:
             retry_config=retry_config,
             subprocess_sampling=self._subprocess_sampling,
         )
-        return client.result() if _may_block() else client
+        return client if runs_event_loop() else client.result()
 
     async def create_sampling_client_async(
         self,
@@ -132,6 +132,8 @@ class ServiceClient:
 
     async def get_server_capabilities_async(self) -> GetServerCapabilitiesResponse:
         """What `get_server_capabilities` gives."""
+        import asyncio
+
         return _capabilities(await asyncio.wrap_future(self._ask_capabilities()))
 
     def close(
@@ -187,12 +189,3 @@ def _check_model(model_path: str | None, base_model: str | None) -> None:
         raise ValueError('create_sampling_client needs model_path="tinker://..." or base_model="..."')
     if model_path is not None and not model_path.startswith("tinker://"):
         raise ValueError(f"model_path must start with 'tinker://', got {model_path!r}")
-
-
-def _may_block() -> bool:
-    """Whether waiting here holds up no event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import itertools
@@ -13,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from operator import itemgetter
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from tinker_client.backends.in_flight import InFlight, Request
 from tinker_client.backends.restarts import Restarts
@@ -21,8 +20,12 @@ from tinker_client.backends.switch_interval import SwitchInterval
 from tinker_client.config import Limits
 from tinker_client.errors import SidecarDiedError, SidecarError, SidecarStartupError, from_failure
 from tinker_client.futures import APIFuture, InterruptibleFuture, wake_together
+from tinker_client.running_loop import runs_event_loop
 from tinker_client.types import SampleResponse
 from tinker_sidecar.protocol import Batch, Cancel, Event, LogRecord, Message, QueueState, Reply, Sample
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Backend", "Host"]
 
@@ -136,7 +139,7 @@ class Backend:
                 self._switch_interval.adjust(busy=True)
                 if self._in_flight.add(request):
                     host.send(message)
-            if request.turn is not None and asyncio._get_running_loop() is None:
+            if request.turn is not None and not runs_event_loop():
                 self.wait(request.turn.done, None)
                 request.turn.result()  # In case another thread does the reading.
         except BaseException:  # Ctrl-C included.

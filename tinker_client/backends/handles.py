@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import itertools
 import random
 import weakref
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinker_client.backends.backend import Backend
 from tinker_client.config import Settings
@@ -24,6 +23,9 @@ from tinker_sidecar.protocol import (
     SamplerInfo,
     SessionInfo,
 )
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = [
     "ORIGINAL",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from tinker_client.lifecycle import SidecarProcess
 from tinker_sidecar.protocol import Message
 
 if TYPE_CHECKING:
+    import asyncio
+
     from tinker_client.backends.backend import Backend
 
 __all__ = ["SidecarHost"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from tinker_client.official.requests import Arguments, understood
 from tinker_client.official.sdk import Sdk
 from tinker_client.official.starting import Starter
 from tinker_client.official.warning import required, warn_once
+from tinker_client.running_loop import runs_event_loop
 
 __all__ = ["Router"]
 
@@ -45,7 +45,7 @@ class Router:
             arguments += (True,)
         future = self.future_class(client, wanted)
         if not self.starter.running:
-            if _on_event_loop():
+            if runs_event_loop():
                 self.starter.when_running(
                     lambda error: self._submit_later(error, client, future, arguments, official)
                 )
@@ -115,7 +115,3 @@ class Router:
 def _is_open(client: Any) -> bool:
     """One whose session's holder is closed refuses in its own words."""
     return not getattr(getattr(client, "holder", None), "_closed", False)
-
-
-def _on_event_loop() -> bool:
-    return asyncio._get_running_loop() is not None
