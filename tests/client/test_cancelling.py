@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from tests.client.journal import newest_session, wait_until
+from tests.local_server.api import Api
 from tinker_client import APIFuture, RequestErrorCategory, RequestFailedError, ServiceClient, types
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
@@ -78,7 +79,7 @@ def test_the_server_stops_what_was_on_its_way_to_it(server: LocalServer, pause: 
 
 @pytest.mark.usefixtures("host")
 def test_a_server_that_cannot_be_told() -> None:
-    """Cancelling works all the same, and the server is not asked for what it does not offer."""
+    """Cancelling works all the same; the server is told that nobody wants the results it then has."""
     arguments = ("--latency", "0.2", "--client-config", "sample_cancel_enabled=false")
     with (
         closing(start_local_server("sim", *arguments)) as server,
@@ -90,13 +91,14 @@ def test_a_server_that_cannot_be_told() -> None:
         cancel(futures)
         wait_until(lambda: len(newest_session(server)["completed"]) == 8)
         assert all(future.cancelled() for future in futures)
+        for _ in range(2):
+            client.sample(PROMPT, 1, PARAMS).result(30)  # The poll that brings this one has told it.
+        assert Api(server.base_url).retrieve(f"{repr(client).split()[1]}:0").status == 410
 
 
 @pytest.mark.usefixtures("host")
 def test_a_request_that_someone_else_cancelled(server: LocalServer) -> None:
     """The server reports it as failed, by the user's doing."""
-    from tests.local_server.api import Api
-
     with ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client:
         client = service_client.create_sampling_client(base_model=MODEL)
         future = client.sample(PROMPT, 1, PARAMS)

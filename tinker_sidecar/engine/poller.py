@@ -48,6 +48,8 @@ class FuturesPoller:
         }
         self._waiting: dict[str, asyncio.Future[int]] = {}
         self._finished: dict[str, int] = {}
+        self._given_up: set[str] = set()
+        """What was cancelled here and the server has not told of yet."""
         self._retrieved: list[str] = []
         self._cursor = 0
         self._reported_cursor = 0
@@ -71,6 +73,9 @@ class FuturesPoller:
         self._work.set()
         try:
             return await waiter
+        except asyncio.CancelledError:
+            self._given_up.add(request_id)
+            raise
         finally:
             self._waiting.pop(request_id, None)
 
@@ -131,11 +136,15 @@ class FuturesPoller:
         for completion in answer.completions:
             size = completion.response_payload_uncompressed_size or 0
             waiter = self._waiting.get(completion.request_id)
-            if waiter is None:
+            if waiter is not None:
+                if not waiter.done():
+                    waiter.set_result(size)
+            elif completion.request_id in self._given_up:
+                self._given_up.discard(completion.request_id)
+                self._retrieved.append(completion.request_id)
+            else:
                 # Told of before its `asample` answer was read.
                 self._finished[completion.request_id] = size
-            elif not waiter.done():
-                waiter.set_result(size)
 
     def _fail(self, error: EngineError) -> None:
         logger.debug("retrieve_futures is of no use here: %s", error)
