@@ -15,12 +15,12 @@ class Outbox:
 
     A client whose GIL is contended takes long to answer, so its next batch is large and costs it one
     hand-off all the same. A batch costs an idle client, too, several times what a result in it does:
-    with hundreds of requests in flight, as `in_flight` tells, a result waits up to 5 ms for company. A
+    with hundreds of requests in flight, as `in_flight` tells, a result waits up to 10 ms for company. A
     lone one leaves at once.
     """
 
-    _COMPANY = 1 / 32  # Of what is in flight.
-    _LONGEST_WAIT = 0.005
+    _COMPANY = 1 / 16  # Of what is in flight.
+    _LONGEST_WAIT = 0.01
     _MOST_BYTES = 1 << 30
 
     def __init__(self, send: Callable[[Batch], None], in_flight: Callable[[], int]) -> None:

@@ -30,24 +30,26 @@ class StuckDetector:
         self._timer: asyncio.TimerHandle | None = None
         self._stuck: dict[asyncio.Task[object], EngineError] = {}
 
-    def begin(self, seq_id: int) -> None:
-        """Watch over the current task, which works on request `seq_id`, until `end`."""
+    def begin(self, seq_id: int) -> asyncio.Task[object]:
+        """Watch over the current task, which works on request `seq_id`, until `end`; returns it."""
+        task = asyncio.current_task()
+        assert task is not None
         now = monotonic()
         if not self._pending:
             self._last_progress = now
-        self._pending[_current_task()] = (seq_id, now)
+        self._pending[task] = (seq_id, now)
         if self._timer is None:
             self._set_timer(self._timeout)
+        return task
 
-    def end(self, *, finished: bool) -> None:
-        """The current task is done with its request."""
+    def end(self, task: asyncio.Task[object], *, finished: bool) -> None:
+        """`task` is done with its request."""
         if finished:
             self._last_progress = monotonic()
-        self._pending.pop(_current_task(), None)
+        self._pending.pop(task, None)
 
-    def reason(self) -> EngineError | None:
-        """Why the current task was cancelled, if it was for being stuck."""
-        task = _current_task()
+    def reason(self, task: asyncio.Task[object]) -> EngineError | None:
+        """Why `task` was cancelled, if it was for being stuck."""
         error = self._stuck.pop(task, None)
         if error is not None:
             task.uncancel()
@@ -85,9 +87,3 @@ class StuckDetector:
             f"(RetryConfig.progress_timeout): they appear to be stuck. "
             f"Pending, by seq_id and age: {named}{more}"
         )
-
-
-def _current_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task

@@ -136,17 +136,17 @@ class Sampler:
 
     async def _sample_watched(self, request: Sample, detector: StuckDetector) -> Result:
         finished = False
-        detector.begin(self._seq_id_base + request.n)
+        task = detector.begin(self._seq_id_base + request.n)
         try:
             result = await self._sample(request)
             finished = True
             return result
         except asyncio.CancelledError:
-            if (error := detector.reason()) is None:
+            if (error := detector.reason(task)) is None:
                 raise
             raise error from None
         finally:
-            detector.end(finished=finished)
+            detector.end(task, finished=finished)
 
     async def _sample(self, request: Sample) -> Result:
         n = request.n
