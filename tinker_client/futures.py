@@ -50,11 +50,13 @@ class _Lock(_thread.RLock):  # type: ignore[misc]  # It is final in typeshed alo
 class InterruptibleFuture(concurrent.futures.Future[T]):
     """A `concurrent.futures.Future` that stays whole when Ctrl-C interrupts a thread that waits for it."""
 
-    _done_callbacks: list[Any]
-
     def __init__(self) -> None:
-        super().__init__()
+        # All that the base class sets, but for its condition, which takes longer to make than the rest.
         self._condition: Any = _Lock()
+        self._state = "PENDING"
+        self._result = self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
 
     def result(self, timeout: float | None = None) -> T:
         """The outcome: blocks for at most `timeout` seconds, after which it raises `TimeoutError`."""

@@ -54,6 +54,10 @@ def tokens_of(response: types.SampleResponse) -> list[int]:
 # Blocking
 
 
+def test_it_is_set_up_as_this_python_sets_up_a_future() -> None:
+    assert vars(APIFuture()).keys() == vars(concurrent.futures.Future()).keys()
+
+
 def test_wait(client: SamplingClient) -> None:
     futures = submit(client, 20)
     assert all(isinstance(future, concurrent.futures.Future) for future in futures)
