@@ -51,7 +51,7 @@ format: $(VENV)/installed-dev  ## rewrite the code as ruff would have it
 	@$(python) -m ruff check --fix
 	@$(python) -m ruff format
 
-bench: $(VENV)/installed-dev  ## the official SDKs and ours side by side, against the bars (25 minutes)
+bench: $(VENV)/installed-dev  ## the official SDKs and ours side by side, against the bars (45 minutes)
 	@$(call run_benchmarks,)
 	@$(python) benchmarks/show_bars.py
 
