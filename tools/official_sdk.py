@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["VERSIONS", "python_with"]
+__all__ = ["VERSIONS", "python_of", "python_with"]
 
 VERSIONS = ("0.26.2", "0.38.0")
 """The last of the line with a sidecar of its own, and the newest that is looked at."""
@@ -20,7 +20,7 @@ _CACHE = Path(os.environ.get("TINKER_SIDECAR_INTEROP_CACHE", _ROOT / ".venv-inte
 
 _WHAT_IS_INSTALLED = """
 from importlib.metadata import PackageNotFoundError, distribution
-try: ours = distribution("tinker-sidecar").read_text("direct_url.json")
+try: ours = distribution("pytest") and distribution("tinker-sidecar").read_text("direct_url.json")
 except PackageNotFoundError: ours = ""
 print(distribution("tinker").version, ours)
 """
@@ -31,15 +31,20 @@ def python_with(version: str, *packages: str, ours: bool = False) -> Path:
 
     With this project there is pytest. It lies under `.venv-interop/` or `$TINKER_SIDECAR_INTEROP_CACHE`.
     """
-    name = "-".join([version, *packages, *(["with-ours"] if ours else [])])
-    folder = _CACHE / re.sub(r"[^\w.]+", "-", name)
-    python = folder / "bin" / "python"
+    python = python_of(version, *packages, ours=ours)
     installed, _, project = _installed(python).partition(" ")
     if installed != version or (ours and str(_ROOT) not in project):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        print(f"Installing tinker=={version} (once, a minute or so)", file=sys.stderr, flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", python.parents[1]], check=True)
         wanted = [f"tinker=={version}", *packages, *(["-e", str(_ROOT), "pytest"] if ours else [])]
-        subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-qq", *wanted], check=True)
     return python
+
+
+def python_of(version: str, *packages: str, ours: bool = False) -> Path:
+    """Where that Python is, or will be."""
+    name = "-".join([version, *packages, *(["with-ours"] if ours else [])])
+    return _CACHE / re.sub(r"[^\w.]+", "-", name) / "bin" / "python"
 
 
 def _installed(python: Path) -> str:

@@ -16,14 +16,14 @@ from rich.table import Table
 
 from harness.bars import Bar, bars_table
 from harness.machine import describe_machine
-from harness.peers import PEERS, ROOT, Peer
+from harness.peers import PEERS, Peer
 from harness.runs import Figures, Runs
 from harness.workers import Worker, WorkerFailedError, start_worker
 from tinker_sidecar.local_server.launch import start_local_server
 
 __all__ = ["Benchmark"]
 
-OUTPUT = ROOT / "out" / "bench"
+OUTPUT = Path(__file__).parents[2] / "out" / "bench"
 
 
 class Benchmark:

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+
+from tools.official_sdk import python_of, python_with
 
 __all__ = [
     "OFFICIAL",
@@ -19,10 +20,6 @@ __all__ = [
     "PEERS",
     "Peer",
 ]
-
-ROOT = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("TINKER_SIDECAR_INTEROP_CACHE", ROOT / ".venv-interop"))
-"""The interop tests keep the official SDKs here, too."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Peer:
 
     @property
     def python(self) -> str:
-        return str(self._folder / "bin" / "python") if self.version else sys.executable
+        return str(python_of(self.version, ours=self.taken_over)) if self.version else sys.executable
 
     @property
     def launcher(self) -> list[str]:
@@ -68,28 +65,12 @@ class Peer:
         subprocess.CalledProcessError
             It cannot be made, for instance because there is no package index.
         """
-        if self.version is None or self._is_installed():
+        if self.version is None:
             return
-        print(f"Installing tinker=={self.version} (once, a minute or so)", flush=True)
-        if not Path(self.python).exists():
-            subprocess.run([sys.executable, "-m", "venv", self._folder], check=True)
-        packages = [f"tinker=={self.version}", f"sympy=={version('sympy')}"]
-        packages += ["--editable", str(ROOT)] if self.taken_over else []
-        pip = [self.python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*pip, *packages], check=True)
-
-    @property
-    def _folder(self) -> Path:
-        return CACHE / f"{self.version}{'-with-ours' if self.taken_over else ''}"
-
-    def _is_installed(self) -> bool:
-        ours = "import tinker_client; " if self.taken_over else ""
-        script = f"{ours}import sympy; from importlib.metadata import version; print(version('tinker'))"
-        try:
-            found = subprocess.run([self.python, "-c", script], capture_output=True, text=True)
-        except FileNotFoundError:
-            return False
-        return found.stdout.strip() == self.version
+        python = python_with(self.version, ours=self.taken_over)
+        if subprocess.run([python, "-c", "import sympy"], capture_output=True).returncode:
+            pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+            subprocess.run([*pip, f"sympy=={version('sympy')}"], check=True)
 
 
 OFFICIAL = Peer("official 0.26.2", "#9a9a9a", "0.26.2")
