@@ -16,7 +16,7 @@ from rich.table import Table
 
 from harness.bars import Bar, bars_table
 from harness.machine import describe_machine
-from harness.peers import PEERS, Peer
+from harness.peers import PEERS, QUICK_PEERS, Peer
 from harness.runs import Figures, Runs
 from harness.workers import Worker, WorkerFailedError, start_worker
 from tinker_sidecar.local_server.launch import start_local_server
@@ -29,7 +29,7 @@ OUTPUT = Path(__file__).parents[2] / "out" / "bench"
 class Benchmark:
     """One run of one script. `runs` has the figures, `peers` who takes part.
 
-    That is `PEERS` and, unless it is `quick` and nobody was named, `also`.
+    That is `PEERS` and `also`; of a `quick` run where nobody was named, `QUICK_PEERS`.
     """
 
     def __init__(self, name: str, description: str | None, also: tuple[Peer, ...] = ()) -> None:
@@ -43,7 +43,7 @@ class Benchmark:
         options = parser.parse_args()
         self.name = name
         self.quick: bool = options.quick
-        asked = PEERS if self.quick and options.peers is None else (*PEERS, *also)
+        asked = QUICK_PEERS if self.quick and options.peers is None else (*PEERS, *also)
         self.peers = [peer for peer in asked if _wanted(peer, options.peers)]
         self.runs = Runs()
         # A smoke must not replace what was measured.

@@ -18,6 +18,7 @@ __all__ = [
     "OURS",
     "OURS_SIDECAR",
     "PEERS",
+    "QUICK_PEERS",
     "Peer",
 ]
 
@@ -82,3 +83,5 @@ OURS = Peer("ours, in process", "#7fb2e5")
 OURS_SIDECAR = Peer("ours, sidecar", "#0b5cad", sidecar=True)
 
 PEERS = (OFFICIAL, OFFICIAL_SIDECAR, OFFICIAL_NEW, OURS, OURS_SIDECAR)
+QUICK_PEERS = (OFFICIAL_SIDECAR, OFFICIAL_NEW, OURS, OURS_SIDECAR)
+"""Each way to sample once: for a smoke, 0.38.0 in process stands for 0.26.2, too."""
