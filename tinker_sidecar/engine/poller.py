@@ -74,7 +74,10 @@ class FuturesPoller:
         try:
             return await waiter
         except asyncio.CancelledError:
-            self._given_up.add(request_id)
+            if waiter.cancelled():
+                self._given_up.add(request_id)
+            else:  # Told of in this very turn of the loop.
+                self.retrieved(request_id)
             raise
         finally:
             self._waiting.pop(request_id, None)
