@@ -18,6 +18,7 @@ from tinker_client.futures import wake_together
 from tinker_client.loop_reader import LoopReader
 from tinker_sidecar.handshake import USERNAME, requests_endpoint, results_endpoint
 from tinker_sidecar.lending import borrow
+from tinker_sidecar.patience import starts_patient_threads
 from tinker_sidecar.protocol import Ack, Batch, Failure, Message, Resend
 from tinker_sidecar.sockets import NO_LIMIT, GilSocket
 
@@ -55,8 +56,9 @@ class Channel:
     ) -> None:
         self._pid = pid
         self._context = zmq.Context()
-        self._results = self._connect(zmq.PULL, results_endpoint(folder), secret)
-        self._requests = self._connect(zmq.PUSH, requests_endpoint(folder), secret)
+        with starts_patient_threads():  # libzmq's, that is.
+            self._results = self._connect(zmq.PULL, results_endpoint(folder), secret)
+            self._requests = self._connect(zmq.PUSH, requests_endpoint(folder), secret)
         self._exit_fd = exit_fd
         self._deliver = deliver
         self._closed = closed

@@ -28,6 +28,7 @@ from tinker_sidecar.handshake import (
     results_endpoint,
 )
 from tinker_sidecar.lending import LARGE, lend
+from tinker_sidecar.patience import be_patient
 from tinker_sidecar.protocol import Ack, Batch, LogRecord, Message, Resend
 from tinker_sidecar.sockets import NO_LIMIT, GilSocket
 
@@ -149,6 +150,7 @@ def main() -> None:
     """Read the parent's hello from stdin, serve until the parent is gone, leave nothing behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the user's program.
     faulthandler.enable()
+    be_patient()
     _allow_many_descriptors()
     try:
         hello = msgspec.json.decode(sys.stdin.buffer.readline(), type=Hello)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from tinker_sidecar.patience import be_patient
 from tinker_sidecar.protocol import Ack, Batch, Message
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class InProcessHost:
         self._engine.handle(Ack(batch.number))
 
     def _run(self) -> None:
+        be_patient()
         try:
             self._loop.run_until_complete(self._serve())
         finally:
