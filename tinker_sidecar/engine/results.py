@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinker_sidecar.engine.failures import EngineError, invalid_response
+from tinker_sidecar.engine.protobuf import Message
 from tinker_sidecar.engine.requests import prompt_length
 from tinker_sidecar.protocol import Failure, Sample, SampledSequence, SampleResult, Tensor, TopK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from tinker_sidecar.proto import sample_response_pb2 as pb
 
 __all__ = ["PROTOBUF", "PayloadSize", "Pending", "Promise", "decode_answer"]
 
@@ -269,91 +268,72 @@ def _stop_reason(name: str) -> Any:
     return name
 
 
-# Protobuf.
+# Protobuf: the field numbers are those of `tinker_sidecar/proto/sample_response.proto`.
 
 
 def _from_protobuf(content: bytes, promise: Promise) -> SampleResult:
-    # Imported on first use: the sidecar says READY before it needs protobuf.
-    from google.protobuf.message import DecodeError
-
-    from tinker_sidecar.proto import sample_response_pb2 as pb
-
     try:
-        message = pb.SampleResponse.FromString(content)
+        message = Message(memoryview(content))
         return SampleResult(
             sequences=[
                 _protobuf_sequence(sequence, _sequence_id(promise, index))
-                for index, sequence in enumerate(message.sequences)
+                for index, sequence in enumerate(message.messages(1))
             ],
-            prompt_logprobs=_cells(message.prompt_logprobs) if message.HasField("prompt_logprobs") else None,
-            topk_prompt_logprobs=(
-                _protobuf_topk(message.topk_prompt_logprobs)
-                if message.HasField("topk_prompt_logprobs")
-                else None
-            ),
-            prompt_cache_hit_tokens=message.prompt_cache_hit_tokens,
-            target_prompt_logprobs=(
-                _protobuf_tensor(message.target_prompt_logprobs)
-                if message.HasField("target_prompt_logprobs")
-                else None
-            ),
-            prompt_alt_tokens=(
-                (
-                    _protobuf_tensor(message.prompt_alt_tokens.tokens),
-                    _protobuf_tensor(message.prompt_alt_tokens.logprobs),
-                )
-                if message.HasField("prompt_alt_tokens")
-                else None
-            ),
+            prompt_logprobs=_cells(message.data(2)) if 2 in message else None,
+            topk_prompt_logprobs=_protobuf_topk(message.message(3)) if 3 in message else None,
+            prompt_cache_hit_tokens=message.integer(4),
+            target_prompt_logprobs=_protobuf_tensor(message.message(5)) if 5 in message else None,
+            prompt_alt_tokens=_protobuf_alt_tokens(message.message(6)) if 6 in message else None,
         )
-    except (DecodeError, ValueError) as error:
+    except ValueError as error:
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
 
 
-def _protobuf_sequence(sequence: pb.SampledSequence, sequence_id: str) -> SampledSequence:
-    if sequence.stop_reason not in (0, 1):
-        raise ValueError(f"unknown stop_reason {sequence.stop_reason}")
+def _protobuf_sequence(sequence: Message, sequence_id: str) -> SampledSequence:
+    stop_reason = sequence.integer(1)
+    if stop_reason not in (0, 1):
+        raise ValueError(f"unknown stop_reason {stop_reason}")
     return SampledSequence(
-        stop_reason="length" if sequence.stop_reason else "stop",
+        stop_reason="length" if stop_reason else "stop",
         sequence_id=sequence_id,
-        tokens=_cells(sequence.tokens),
-        logprobs=_cells(sequence.logprobs) if sequence.HasField("logprobs") else None,
-        topk_logprobs=(
-            _protobuf_topk(sequence.topk_sampled_logprobs)
-            if sequence.HasField("topk_sampled_logprobs")
-            else None
-        ),
+        tokens=_cells(sequence.data(2)),
+        logprobs=_cells(sequence.data(3)) if 3 in sequence else None,
+        topk_logprobs=_protobuf_topk(sequence.message(4)) if 4 in sequence else None,
     )
 
 
-def _cells(data: bytes, size: int = 4) -> memoryview:
+def _cells(data: memoryview, size: int = 4) -> memoryview:
     if len(data) % size:
         raise ValueError(f"an array of {len(data)} bytes does not hold whole {size}-byte cells")
-    return memoryview(data)
+    return data
 
 
-def _protobuf_topk(topk: pb.TopkLogprobs) -> TopK:
-    size = 4 * topk.k * topk.length
-    if len(topk.token_ids) != size or len(topk.logprobs) != size:
-        raise ValueError(f"top-k logprobs do not fill {topk.length} rows of {topk.k}")
-    return TopK(topk.k, memoryview(topk.token_ids), memoryview(topk.logprobs))
+def _protobuf_topk(topk: Message) -> TopK:
+    token_ids, logprobs, k, length = topk.data(1), topk.data(2), topk.integer(3), topk.integer(4)
+    if not len(token_ids) == len(logprobs) == 4 * k * length:
+        raise ValueError(f"top-k logprobs do not fill {length} rows of {k}")
+    return TopK(k, token_ids, logprobs)
 
 
-def _protobuf_tensor(tensor: pb.Tensor) -> Tensor:
-    dtype = _PROTOBUF_DTYPES.get(tensor.dtype)
+def _protobuf_alt_tokens(alt_tokens: Message) -> tuple[Tensor, Tensor]:
+    return _protobuf_tensor(alt_tokens.message(1)), _protobuf_tensor(alt_tokens.message(2))
+
+
+def _protobuf_tensor(tensor: Message) -> Tensor:
+    dtype = _PROTOBUF_DTYPES.get(tensor.integer(3))
     if dtype is None:
-        raise ValueError(f"unknown tensor dtype {tensor.dtype}")
-    shape = list(tensor.shape) or None
-    if tensor.HasField("sparse_csr"):
-        csr = tensor.sparse_csr
-        data, crow, col = csr.values, _cells(csr.crow_indices, 8), _cells(csr.col_indices, 8)
+        raise ValueError(f"unknown tensor dtype {tensor.integer(3)}")
+    shape = tensor.integers(4) or None
+    if 2 in tensor:
+        csr = tensor.message(2)
+        data, crow, col = csr.data(1), _cells(csr.data(2), 8), _cells(csr.data(3), 8)
     else:
-        data, crow, col = tensor.dense, None, None
+        data, crow, col = tensor.data(1), None, None
     dtype, cells = _widened(dtype, data)
     return Tensor(dtype, shape, cells, crow, col)
 
 
-def _widened(dtype: str, data: bytes) -> tuple[str, memoryview]:
+def _widened(dtype: str, data: memoryview) -> tuple[str, memoryview]:
     """Values as one of the two public dtypes, int64 and float32."""
     if dtype == "int32":
         return "int64", memoryview(array("q", _cells(data).cast("i")).tobytes())

@@ -35,6 +35,9 @@ _T = TypeVar("_T")
 HEARTBEAT_INTERVAL = 10.0
 _HEARTBEAT_WARNING_AFTER = 120.0
 _DISPATCHES = 400
+_RESPONSE_BYTES = 12 * 1024 * 1024
+"""Of results on their way to us at once, however much more the server allows: enough for 100 MB/s from a
+server 0.1 s away, and what is on its way is in our memory."""
 _START_UP_PATIENCE = 300.0
 _FIRST_CONTACT_PATIENCE = 5.0
 """Seconds to keep trying a server that has never answered: a wrong address should be told soon."""
@@ -88,7 +91,7 @@ class Session:
     def _adopt(self, flags: ClientConfig) -> None:
         self.flags = flags
         self.dispatches = DispatchLimits(_DISPATCHES, flags.sample_dispatch_bytes_semaphore_size)
-        self.response_bytes = Budget(flags.inflight_response_bytes_semaphore_size)
+        self.response_bytes = Budget(min(flags.inflight_response_bytes_semaphore_size, _RESPONSE_BYTES))
         self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec)
 
     async def close(self) -> None:
