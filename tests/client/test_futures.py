@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -195,6 +196,20 @@ def test_a_task_keeps_its_context(client: SamplingClient) -> None:
         variable.reset(token)
 
     contextvars.Context().run(asyncio.run, main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 brought eager tasks")
+def test_eager_tasks(client: SamplingClient) -> None:
+    """Their requests leave as they are created, and they go on like any task."""
+
+    async def ask_twice() -> list[list[int]]:
+        return [tokens_of(await client.sample_async(PROMPT, 1, PARAMS)) for _ in range(2)]
+
+    async def main() -> list[list[list[int]]]:
+        asyncio.get_running_loop().set_task_factory(vars(asyncio)["eager_task_factory"])
+        return await asyncio.gather(*(asyncio.create_task(ask_twice()) for _ in range(50)))
+
+    assert asyncio.run(main()) == [[TOKENS, TOKENS]] * 50
 
 
 def test_awaiting_from_two_loops_at_once(client: SamplingClient) -> None:
