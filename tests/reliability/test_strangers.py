@@ -105,7 +105,12 @@ def refused(kind: int, endpoint: str, **options: Any) -> bool:
     with zmq.Context() as context, context.socket(kind) as peer:
         for name, value in options.items():
             setattr(peer, name, value)
-        failures = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        # Without detail: the sidecar had hung up before the stranger had read why.
+        failures = (
+            zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        )
         with peer.get_monitor_socket(failures | zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
             peer.linger = 0
             peer.connect(endpoint)
