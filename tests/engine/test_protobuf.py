@@ -80,6 +80,7 @@ def test_an_unpacked_list(shape: list[int]) -> None:
         pytest.param(b"\x20" + b"\x80" * 10 + b"\x01", id="a number without end"),
         pytest.param(b"\x21abc", id="a fixed number cut short"),
         pytest.param(b"\x02\x00", id="field 0"),
+        pytest.param(b"\x80\x80\x80\x80\x10\x00", id="field 2**29"),
         pytest.param(b"\x07", id="an unknown wire type"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["Message"]
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_LAST_NUMBER = 2**29 - 1
 _MORE = 0x80
 _MOST_BITS = 70
 _NOTHING = memoryview(b"")
@@ -22,32 +23,11 @@ class Message:
 
     __slots__ = ("_all", "_last")
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, *parts: memoryview) -> None:
         self._last: dict[int, int | memoryview] = {}
         self._all: list[tuple[int, int | memoryview]] = []
-        at, end = 0, len(data)
-        value: int | memoryview
-        while at < end:
-            key, at = _varint(data, at)
-            kind, number = key & 7, key >> 3
-            if kind == _LENGTH:
-                size, at = _varint(data, at)
-                value = data[at : at + size]
-                at += size
-            elif kind == _VARINT:
-                value, at = _varint(data, at)
-            elif kind in (_FIXED64, _FIXED32):
-                size = 8 if kind == _FIXED64 else 4
-                value = data[at : at + size]
-                at += size
-            else:
-                raise ValueError(f"a field of unknown wire type {kind}")
-            if number == 0:
-                raise ValueError("a field without a number")
-            self._last[number] = value
-            self._all.append((number, value))
-        if at > end:
-            raise ValueError("the message is cut short")
+        for part in parts:
+            self._read(part)
 
     def __contains__(self, number: int) -> bool:
         return number in self._last
@@ -75,12 +55,36 @@ class Message:
 
     def message(self, number: int) -> Message:
         """An empty one if it is not there."""
-        parts = [_a_view(value) for value in self._values(number)]
-        return Message(parts[0] if len(parts) == 1 else memoryview(b"".join(parts)))
+        return Message(*map(_a_view, self._values(number)))
 
     def messages(self, number: int) -> list[Message]:
         """A repeated message."""
         return [Message(_a_view(value)) for value in self._values(number)]
+
+    def _read(self, data: memoryview) -> None:
+        value: int | memoryview
+        at, end = 0, len(data)
+        while at < end:
+            key, at = _varint(data, at)
+            kind, number = key & 7, key >> 3
+            if kind == _LENGTH:
+                size, at = _varint(data, at)
+                value = data[at : at + size]
+                at += size
+            elif kind == _VARINT:
+                value, at = _varint(data, at)
+            elif kind in (_FIXED64, _FIXED32):
+                size = 8 if kind == _FIXED64 else 4
+                value = data[at : at + size]
+                at += size
+            else:
+                raise ValueError(f"a field of unknown wire type {kind}")
+            if not 0 < number <= _LAST_NUMBER:
+                raise ValueError(f"a field with the number {number}")
+            self._last[number] = value
+            self._all.append((number, value))
+        if at > end:
+            raise ValueError("the message is cut short")
 
     def _values(self, number: int) -> list[int | memoryview]:
         return [value for of, value in self._all if of == number]
