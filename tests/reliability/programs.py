@@ -122,6 +122,12 @@ class Program:
     def sidecars(self) -> list[psutil.Process]:
         return sidecars_in(self.temporary)
 
+    def assert_ends_well(self) -> None:
+        """By itself, without an error or a warning, leaving nothing behind."""
+        ending = self.wait()
+        assert (ending.status, ending.errors) == (0, ""), ending
+        self.assert_nothing_left()
+
     def assert_nothing_left(self, within: float = 2.0) -> None:
         """No sidecar and no socket folder, `within` seconds from now."""
         wait_until(lambda: not self.sidecars() and not self._folders(), within)

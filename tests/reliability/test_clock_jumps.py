@@ -17,7 +17,7 @@ import libfaketime
 import pytest
 
 from tests.local_server.api import Api
-from tests.reliability.programs import Launch, Program
+from tests.reliability.programs import Launch
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
 pytestmark = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
@@ -100,7 +100,7 @@ def test_forwards(launch: Launch, server: LocalServer, clock: Clock, *, sidecar:
     program.expect("sampling")
     clock.set("+10d")
     program.go_on()
-    assert_ends_well(program)
+    program.assert_ends_well()
     assert_few_tokens_bought(server)
 
 
@@ -113,7 +113,7 @@ def test_back(
     clock.set("-10d")
     server_clock.set("+2h")
     program.go_on()
-    assert_ends_well(program)
+    program.assert_ends_well()
     assert 401 in statuses(server)
     assert_few_tokens_bought(server)
 
@@ -122,12 +122,6 @@ def assert_few_tokens_bought(server: LocalServer) -> None:
     bought = statuses(server, "auth/token")
     assert set(bought) == {200}
     assert 2 <= len(bought) <= 10
-
-
-def assert_ends_well(program: Program) -> None:
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
 
 
 def statuses(server: LocalServer, route: str | None = None) -> list[int]:

@@ -69,6 +69,4 @@ def test_from(launch: Launch, code: str) -> None:
     program = launch(code + "\nsay('sampled')")
     program.expect("sampled")
 
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
+    program.assert_ends_well()

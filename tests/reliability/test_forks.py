@@ -28,9 +28,7 @@ def test_parent_and_children_get_theirs(launch: Launch, sidecar: bool) -> None:
     program = launch(IN_FLIGHT, sidecar=sidecar)
     program.expect("all of them")
 
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
+    program.assert_ends_well()
 
 
 WHILE_THREADS_SAMPLE = """

@@ -31,9 +31,7 @@ def test_as_process_1(launch: Launch) -> None:
     assert len(program.sidecars()) == 1
     program.go_on()
 
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
+    program.assert_ends_well()
 
 
 @needs_pid_namespace

@@ -19,9 +19,7 @@ def assert_samples(launch: Launch, code: str = SAMPLE, **options: object) -> Non
     program = launch(code, **options)
     program.expect("sampled")
 
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
+    program.assert_ends_well()
 
 
 # Folders

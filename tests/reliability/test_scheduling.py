@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.programs import Launch, Program
+from tests.reliability.programs import Launch
 
 SAMPLE = """
 client = connect()
@@ -27,13 +27,6 @@ def policies(pid: int) -> dict[str, set[int]]:
     return found
 
 
-def assert_ends_well(program: Program) -> None:
-    program.go_on()
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
-
-
 def test_only_our_threads_wait_their_turn(launch: Launch) -> None:
     program = launch(SAMPLE)
     program.expect("sampled")
@@ -44,7 +37,8 @@ def test_only_our_threads_wait_their_turn(launch: Launch) -> None:
     assert theirs.pop("ZMQbg/IO/0") == {os.SCHED_BATCH}
     assert theirs.pop("ZMQbg/Reaper") == {os.SCHED_BATCH}
     assert set().union(*theirs.values()) == {os.SCHED_OTHER}
-    assert_ends_well(program)
+    program.go_on()
+    program.assert_ends_well()
 
 
 def test_in_process_the_engine_waits_its_turn(launch: Launch) -> None:
@@ -54,7 +48,8 @@ def test_in_process_the_engine_waits_its_turn(launch: Launch) -> None:
     theirs = policies(program.pid)
     assert theirs.pop("tokio-rt-worker") == {os.SCHED_BATCH}
     assert os.sched_getscheduler(program.pid) == os.SCHED_OTHER  # The main thread.
-    assert_ends_well(program)
+    program.go_on()
+    program.assert_ends_well()
 
 
 def test_a_program_that_runs_when_nobody_else_does(launch: Launch) -> None:
@@ -65,7 +60,8 @@ def test_a_program_that_runs_when_nobody_else_does(launch: Launch) -> None:
     [sidecar] = program.sidecars()
     for pid in (program.pid, sidecar.pid):
         assert set().union(*policies(pid).values()) == {os.SCHED_IDLE}
-    assert_ends_well(program)
+    program.go_on()
+    program.assert_ends_well()
 
 
 REFUSE = """
@@ -104,4 +100,5 @@ def test_a_sandbox_that_has_no_such_policy(launch: Launch, sidecar: bool) -> Non
     program.expect("sampled")
 
     assert set().union(*policies(program.pid).values()) == {os.SCHED_OTHER}
-    assert_ends_well(program)
+    program.go_on()
+    program.assert_ends_well()

@@ -46,9 +46,7 @@ def test_ctrl_c_during_start_up(launch: Launch) -> None:
     assert len(program.sidecars()) == 1
     program.go_on()
 
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
+    program.assert_ends_well()
 
 
 WAITING = """
@@ -114,6 +112,4 @@ def test_a_program_that_cleans_up_on_sigterm_can_still_sample(launch: Launch) ->
     os.killpg(program.pid, signal.SIGTERM)
     program.expect("finished what was begun")
 
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
+    program.assert_ends_well()

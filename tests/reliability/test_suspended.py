@@ -38,9 +38,7 @@ def test_nothing_is_lost(launch: Launch, who: str) -> None:
     pause(stopped)
     program.expect("all of them")
 
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
+    program.assert_ends_well()
 
 
 def test_the_server_is_stopped(launch: Launch, sim_server: LocalServer) -> None:
@@ -79,9 +77,7 @@ def test_a_program_that_ends_while_its_sidecar_is_stopped(launch: Launch) -> Non
     program.sidecars()[0].suspend()
     program.go_on()
 
-    ending = program.wait()
-    assert (ending.status, ending.errors) == (0, "")
-    program.assert_nothing_left()
+    program.assert_ends_well()
 
 
 def pause(pids: Iterable[int]) -> None:
