@@ -13,6 +13,7 @@ from tinker_client.types._cells import int32_list, pack_token_ids
 from tinker_client.types._checks import INT64, as_int, is_official, short, wrong_type, wrong_value
 from tinker_client.types._values import Model, View, lazy
 from tinker_sidecar import protocol
+from tinker_sidecar.varint import read_varint
 
 __all__ = [
     "DmelChunk",
@@ -264,17 +265,10 @@ def _first_dimension(data: bytes) -> int:
     start = 1 if data[0] == _CONSTANT else 0
     if start >= len(data) or data[start] not in _DTYPES:
         raise ValueError("dmel does not start like a serialized tensor: its dtype is unknown")
-    dimensions, position = _varint(data, start + 1)
-    if not dimensions:
-        raise ValueError("dmel must hold a tensor of at least one dimension, got a scalar")
-    return _varint(data, position)[0]
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number at `position`, seven bits a byte with the lowest first, and where it ends."""
-    number = 0
-    for index, byte in enumerate(data[position : position + 10]):
-        number |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return number, position + index + 1
-    raise ValueError("dmel does not start like a serialized tensor: its shape is cut short")
+    try:
+        dimensions, position = read_varint(data, start + 1)
+        if dimensions:
+            return read_varint(data, position)[0]
+    except ValueError:
+        raise ValueError("dmel does not start like a serialized tensor: its shape is cut short") from None
+    raise ValueError("dmel must hold a tensor of at least one dimension, got a scalar")
