@@ -10,8 +10,9 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["APIFuture", "Call", "InterruptibleFuture", "wake_together"]
 
 T = TypeVar("T")
+
+_DONE = (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
 
 
 class Call(Protocol):
@@ -53,7 +56,7 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
     def __init__(self) -> None:
         # All that the base class sets, but for its condition, which takes longer to make than the rest.
         self._condition: Any = _Lock()
-        self._state = "PENDING"
+        self._state = PENDING
         self._result = self._exception = None
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
@@ -62,7 +65,13 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
         """The outcome: blocks for at most `timeout` seconds, after which it raises `TimeoutError`."""
         if not self.done():
             self._wait(timeout)
+        if self._state == FINISHED and self._exception is None:
+            return cast("T", self._result)  # As below, at a third of the price.
         return super().result(0)
+
+    def done(self) -> bool:
+        """Whether there is an outcome: a result, an error or a cancellation."""
+        return self._state in _DONE  # Reading it takes no lock.
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The error, if that is the outcome; as `result`."""
@@ -154,9 +163,9 @@ class APIFuture(InterruptibleFuture[T]):
             except asyncio.CancelledError:
                 self.cancel()
                 raise
-        if self.cancelled():
+        if self._state != FINISHED:
             raise asyncio.CancelledError
-        return self.result(0)
+        return self.result()
 
 
 class _Waiter:

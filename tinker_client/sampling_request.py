@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinker_client.types import EncodedTextChunk, ModelInput, SamplingParams, TensorData
+from tinker_client.types import ModelInput, SamplingParams, TensorData
 from tinker_client.types._checks import as_int
-from tinker_sidecar.protocol import Sample
+from tinker_sidecar.protocol import Sample, TextChunk
 
 __all__ = ["build_request", "logprobs_arguments"]
 
@@ -37,7 +37,11 @@ def build_request(
     """The message for request number `request`. Raises `TypeError` or `ValueError`, naming the argument."""
     prompt = ModelInput.coerce(prompt)
     params = SamplingParams.coerce(sampling_params)
-    if all(isinstance(chunk, EncodedTextChunk) and chunk.length == 0 for chunk in prompt.chunks):
+    chunks = prompt.to_wire()
+    for chunk in chunks:
+        if not isinstance(chunk, TextChunk) or chunk.tokens:
+            break
+    else:
         raise ValueError("prompt is empty: it needs at least one token")
     target = None
     if target_prompt_logprobs is not None:
@@ -52,7 +56,7 @@ def build_request(
         request,
         sampler,
         n,
-        prompt.to_wire(),
+        chunks,
         as_int("num_samples", num_samples, "an int, 1 or more", (1, _MOST)),
         params.to_wire(),
         bool(include_prompt_logprobs),

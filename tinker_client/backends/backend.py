@@ -348,12 +348,14 @@ def _refuse_at_exit() -> NoReturn:
 
 
 def _complete(future: concurrent.futures.Future[Any] | None, value: object) -> None:
-    if future is not None and not future.cancelled():
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # Cancelled in this very moment.
+    if future is not None:
+        try:  # noqa: SIM105  # It costs nothing, and each result passes here.
             future.set_result(value)
+        except concurrent.futures.InvalidStateError:
+            pass  # Cancelled in this very moment, or complete already.
 
 
 def _fail(future: concurrent.futures.Future[Any] | None, error: Exception) -> None:
-    if future is not None and not future.cancelled():
+    if future is not None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # As above.
             future.set_exception(error)

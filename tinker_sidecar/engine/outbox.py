@@ -14,13 +14,14 @@ class Outbox:
     """Sends what has gathered as one `Batch`, and no further one until the client has dealt with it.
 
     A client whose GIL is contended takes long to answer, so its next batch is large and costs it one
-    hand-off all the same. A batch costs an idle client, too, several times what a result in it does:
-    with hundreds of requests in flight, as `in_flight` tells, a result waits up to 10 ms for company. A
-    lone one leaves at once.
+    hand-off all the same. A batch costs an idle client, too, many times what a result in it does: the
+    more requests are in flight, as `in_flight` tells, the more company a result waits for, and the
+    longer, up to 25 ms. A lone one leaves at once.
     """
 
-    _COMPANY = 1 / 16  # Of what is in flight.
-    _LONGEST_WAIT = 0.01
+    _COMPANY = 1 / 8  # Of what is in flight.
+    _WAIT = 50e-6  # For each request in flight.
+    _LONGEST_WAIT = 0.025
     _MOST_BYTES = 1 << 30
 
     def __init__(self, send: Callable[[Batch], None], in_flight: Callable[[], int]) -> None:
@@ -79,13 +80,14 @@ class Outbox:
         if self._outstanding:
             return
         loop = asyncio.get_running_loop()
-        if self._replies or len(self._done) >= self._in_flight() * self._COMPANY:
+        in_flight = self._in_flight()
+        if self._replies or len(self._done) >= in_flight * self._COMPANY:
             # A turn of the loop later, so that whatever finishes in this turn goes along.
             if not self._leaving:
                 self._leaving = True
                 loop.call_soon(self._flush)
         elif self._timer is None:
-            self._timer = loop.call_later(self._LONGEST_WAIT, self._flush)
+            self._timer = loop.call_later(min(in_flight * self._WAIT, self._LONGEST_WAIT), self._flush)
 
     def _flush(self) -> None:
         if self._timer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -66,7 +67,7 @@ def prompt_length(prompt: list[Chunk]) -> int | None:
 
 def _chunk(chunk: Chunk) -> dict[str, Any]:
     if isinstance(chunk, TextChunk):
-        return {"type": "encoded_text", "tokens": chunk.tokens.cast("i").tolist()}
+        return {"type": "encoded_text", "tokens": _token_ids(bytes(chunk.tokens))}
     if isinstance(chunk, ImageChunk):
         fields: dict[str, Any] = {
             "type": "image",
@@ -80,6 +81,12 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
     if chunk.expected_tokens is not None:
         fields["expected_tokens"] = chunk.expected_tokens
     return fields
+
+
+@lru_cache(maxsize=4)
+def _token_ids(tokens: bytes) -> msgspec.Raw:
+    """A list of ids in JSON, kept since a group's requests have the same prompt."""
+    return msgspec.Raw(_encode(memoryview(tokens).cast("i").tolist()))
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:

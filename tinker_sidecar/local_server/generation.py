@@ -5,12 +5,15 @@ What is well-formed but not allowed is a 400 that says what it was and what is a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tinker_sidecar.local_server.engines import GenerationRequest
 from tinker_sidecar.local_server.responses import HttpError
-from tinker_sidecar.local_server.wire import DmelChunk, TextChunk
+from tinker_sidecar.local_server.wire import DmelChunk, Prompt, TextChunk
 
 if TYPE_CHECKING:
     from tinker_sidecar.local_server.model import ServedModel
@@ -21,6 +24,8 @@ __all__ = ["generation_request"]
 MAX_SAMPLES = 1024
 MAX_TOPK = 128
 
+_prompt_decoder = msgspec.json.Decoder(Prompt)
+
 
 def generation_request(body: SampleRequest, model: ServedModel) -> GenerationRequest:
     """What `body` asks of `model`.
@@ -30,7 +35,7 @@ def generation_request(body: SampleRequest, model: ServedModel) -> GenerationReq
     HttpError
         400, naming the value that is out of bounds and the bounds.
     """
-    prompt = _prompt_tokens(body.prompt.chunks, model)
+    prompt = _prompt_tokens(bytes(body.prompt), model)
     params = body.sampling_params
     _require(
         1 <= body.num_samples <= MAX_SAMPLES,
@@ -65,7 +70,10 @@ def _require(condition: bool, detail: str) -> None:
         raise HttpError(400, detail)
 
 
-def _prompt_tokens(chunks: list[Chunk], model: ServedModel) -> list[int]:
+@lru_cache(maxsize=4)
+def _prompt_tokens(encoded: bytes, model: ServedModel) -> list[int]:
+    """The token ids of an encoded `Prompt`; a group's requests have the same one, which is read once."""
+    chunks = _decode_prompt(encoded).chunks
     if len(chunks) == 1 and isinstance(chunks[0], TextChunk):
         prompt = chunks[0].tokens
     else:
@@ -79,6 +87,14 @@ def _prompt_tokens(chunks: list[Chunk], model: ServedModel) -> list[int]:
     )
     _require_vocabulary(prompt, "the prompt", model)
     return prompt
+
+
+def _decode_prompt(encoded: bytes) -> Prompt:
+    try:
+        return _prompt_decoder.decode(encoded)
+    except msgspec.DecodeError as error:
+        what, _, where = str(error).partition(" - at `$")
+        raise HttpError(422, f"{what} - at `$.prompt{where or '`'}") from None
 
 
 def _chunk_tokens(chunk: Chunk, model: ServedModel) -> list[int]:

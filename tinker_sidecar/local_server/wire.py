@@ -27,6 +27,7 @@ __all__ = [
     "ImageChunk",
     "ImagePointerChunk",
     "JoinSamplingSession",
+    "Prompt",
     "RetrieveFuture",
     "RetrieveFutures",
     "SampleAccepted",
@@ -194,7 +195,8 @@ class Tensor(_Body):
 class SampleRequest(_Body):
     sampling_session_id: str
     seq_id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    prompt: Prompt
+    prompt: msgspec.Raw
+    """A `Prompt`."""
     sampling_params: SamplingParams
     num_samples: int = 1
     prompt_logprobs: bool | None = None
