@@ -78,9 +78,16 @@ def test_the_server_stops_what_was_on_its_way_to_it(server: LocalServer, pause: 
 
 
 @pytest.mark.usefixtures("host")
-def test_a_server_that_cannot_be_told() -> None:
-    """Cancelling works all the same; the server is told that nobody wants the results it then has."""
-    arguments = ("--latency", "0.2", "--client-config", "sample_cancel_enabled=false")
+@pytest.mark.parametrize(
+    ("slow", "pause"), [("asample", 0), ("retrieve_futures", 0.05), ("retrieve_future", 0.5)]
+)
+def test_a_server_that_cannot_be_told(slow: str, pause: float) -> None:
+    """Cancelling works all the same; the server is told that nobody wants the results it then has.
+
+    Given up while the request is submitted, while its result is waited for, and while that is fetched.
+    """
+    fault = f"{slow}:drip,seconds=1,first=8"
+    arguments = ("--latency", "0.2", "--client-config", "sample_cancel_enabled=false", "--fault", fault)
     with (
         closing(start_local_server("sim", *arguments)) as server,
         ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client,
@@ -88,12 +95,13 @@ def test_a_server_that_cannot_be_told() -> None:
         client = service_client.create_sampling_client(base_model=MODEL)
         futures = [client.sample(PROMPT, 1, PARAMS) for _ in range(8)]
         wait_until(lambda: len(newest_session(server)["submitted"]) == 8)
+        time.sleep(pause)
         cancel(futures)
-        wait_until(lambda: len(newest_session(server)["completed"]) == 8)
         assert all(future.cancelled() for future in futures)
-        for _ in range(2):
-            client.sample(PROMPT, 1, PARAMS).result(30)  # The poll that brings this one has told it.
-        assert Api(server.base_url).retrieve(f"{repr(client).split()[1]}:0").status == 410
+        wait_until(lambda: len(newest_session(server)["completed"]) == 8)
+        client.sample(PROMPT, 1, PARAMS).result(30)  # The polls go on.
+        api, sampler = Api(server.base_url), repr(client).split()[1]
+        wait_until(lambda: all(api.retrieve(f"{sampler}:{n}").status == 410 for n in range(8)))
 
 
 @pytest.mark.usefixtures("host")

@@ -65,17 +65,19 @@ class Backend:
 
     Numbers sessions, samplers, calls and requests for the engine, and completes the futures of those who
     wait. A host that replaces a dead one is told of all that was open and asked all that was unanswered.
-    `generation` counts the hosts: what was opened in an earlier one must be opened again.
+    `generation` is the number of the host that runs, None if none does: what was opened in an earlier one
+    must be opened again.
     """
 
     def __init__(self, start_host: Callable[[Backend], Host]) -> None:
         self.lock = threading.RLock()
-        self.generation = 0
+        self.generation: int | None = None
         self._start_host = start_host
         self._host: Host | None = None
         self._inherited: Host | None = None
         """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
         self._numbers = itertools.count(1)
+        self._generations = itertools.count(1)
         self._in_flight = InFlight()
         self._calls: dict[int, tuple[concurrent.futures.Future[Any], Message]] = {}
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
@@ -223,7 +225,7 @@ class Backend:
         with self.lock:
             if self._host is not host:
                 return
-            self._host, self._death = None, str(error)
+            self._host, self.generation, self._death = None, None, str(error)
             if not (self._opened or self._in_flight or self._calls):
                 return
             try:
@@ -259,7 +261,7 @@ class Backend:
 
     def _launch(self) -> None:
         host = self._start_host(self)
-        self.generation += 1  # First: who sees the host must see that nothing is open there.
+        self.generation = next(self._generations)  # First: who sees the host must see that nothing is open.
         self._host = host
         self._death = None
         # In the order in which all of it was asked for: numbers are given in turn.
@@ -286,7 +288,7 @@ class Backend:
         die of it with a traceback in the moment before Python stops them.
         """
         with self.lock:
-            host, self._host, self._death = self._host, None, None
+            host, self._host, self.generation, self._death = self._host, None, None, None
             self._restarts = Restarts()
             self._opened.clear()  # What is used again is opened again.
             self._at_exit = at_exit
@@ -298,7 +300,7 @@ class Backend:
     def abandon(self) -> None:
         """In a forked child: what was sent is the parent's, and its answers go there."""
         self.lock = threading.RLock()
-        self._inherited, self._host = self._host, None
+        self._inherited, self._host, self.generation = self._host, None, None
         if self._inherited is not None:
             self._inherited.abandon()
         error = SidecarError("this request was sent before the fork: its answer goes to the parent process")

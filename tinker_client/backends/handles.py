@@ -54,7 +54,7 @@ class _Handle(Generic[Info]):
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.number = backend.number()
-        self._generation = 0
+        self._generation: int | None = 0
         self._info: concurrent.futures.Future[Info] = concurrent.futures.Future()
 
     def reopen(self) -> None:
@@ -171,8 +171,10 @@ class SamplerHandle(_Handle[SamplerInfo]):
 
     def open(self) -> concurrent.futures.Future[SamplerInfo]:
         """See that the engine knows this sampler; the future gets what it is or the reason why not."""
-        self.session.open()
-        return self._opened()
+        if self._generation != self.backend.generation:  # Each request passes here.
+            self.session.open()
+            self._opened()
+        return self._info
 
     def known_info(self) -> SamplerInfo | None:
         """What the sampler is, if it is known without asking."""

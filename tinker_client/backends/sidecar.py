@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinker_client.channel import Channel
 from tinker_client.errors import SidecarDiedError, SidecarIPCError
 from tinker_client.lifecycle import SidecarProcess
-from tinker_sidecar.protocol import Message
 
 if TYPE_CHECKING:
-    import asyncio
-
     from tinker_client.backends.backend import Backend
 
 __all__ = ["SidecarHost"]
@@ -33,19 +29,14 @@ class SidecarHost:
             self._closed,
             self._process.end,
         )
+        # Not wrapped, since every request passes here.
+        self.send = self._channel.send
+        self.wait = self._channel.wait
+        self.read_on = self._channel.read_on
 
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    def send(self, message: Message) -> None:
-        self._channel.send(message)
-
-    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
-        self._channel.wait(done, timeout)
-
-    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._channel.read_on(loop)
 
     def end(self) -> None:
         """Have it end; its receiving thread tidies up behind it."""

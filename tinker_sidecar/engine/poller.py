@@ -49,7 +49,7 @@ class FuturesPoller:
         self._waiting: dict[str, asyncio.Future[int]] = {}
         self._finished: dict[str, int] = {}
         self._given_up: set[str] = set()
-        """What was cancelled here and the server has not told of yet."""
+        """What nobody waits for and the server has not told of yet."""
         self._retrieved: list[str] = []
         self._cursor = 0
         self._reported_cursor = 0
@@ -81,6 +81,13 @@ class FuturesPoller:
             raise
         finally:
             self._waiting.pop(request_id, None)
+
+    def give_up(self, request_id: str) -> None:
+        """Nobody will `wait`: the server may forget the result as soon as it has it."""
+        if self._finished.pop(request_id, None) is not None:
+            self.retrieved(request_id)
+        else:
+            self._given_up.add(request_id)
 
     def retrieved(self, request_id: str) -> None:
         """The server may forget the result; it is told with the next poll."""

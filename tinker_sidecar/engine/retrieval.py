@@ -61,9 +61,17 @@ class Retrieval:
         With a `poller`, asks when that has heard that it is. Raises `EngineError`: with status 410 when
         the promise is gone and the request must be submitted anew.
         """
-        if poller is not None:
-            self._size = await poller.wait(self._promise.request_id)
-            self._lane = Lane.SHORT  # There is nothing left to wait for.
+        if poller is None:
+            return await self._poll()
+        self._size = await poller.wait(self._promise.request_id)
+        self._lane = Lane.SHORT  # There is nothing left to wait for.
+        try:
+            return await self._poll()
+        except asyncio.CancelledError:
+            poller.retrieved(self._promise.request_id)  # Or as good as.
+            raise
+
+    async def _poll(self) -> bytes:
         while True:
             try:
                 answer = await self._ask()

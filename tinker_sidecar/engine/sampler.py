@@ -235,11 +235,14 @@ class Sampler:
 
         Sent once more it is the same request to the server, whose answer tells what to cancel.
         """
-        if self._session.dynamic.sample_cancel_enabled:
+        if self._session.dynamic.sample_cancel_enabled or self._poller is not None:
             with contextlib.suppress(EngineError):
                 async with self._session.dispatches.hold(len(body)):
                     response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-                self._session.cancel(response.read(Promise, "asample").request_id)
+                request_id = response.read(Promise, "asample").request_id
+                self._session.cancel(request_id)
+                if self._poller is not None:
+                    self._poller.give_up(request_id)
 
 
 def _is_empty_bad_request(error: EngineError) -> bool:
