@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -35,11 +36,21 @@ class FuturesPoller:
     """Long-polls `retrieve_futures` for one clone of a sampling session while anybody waits.
 
     `wait` returns the size of a request's result once it is there. A server without the route makes
-    every `wait` raise its 404, so that the caller can fall back to polling each request.
+    every `wait` raise its 404, so that the caller can fall back to polling each request. What finishes
+    while nothing `is_submitting` and nobody waits for it has been given up before its id was known.
     """
 
-    def __init__(self, session: Session, sampling_session_id: str, clone: int, policy: RetryPolicy) -> None:
+    def __init__(
+        self,
+        session: Session,
+        sampling_session_id: str,
+        clone: int,
+        policy: RetryPolicy,
+        *,
+        is_submitting: Callable[[], bool],
+    ) -> None:
         self._session = session
+        self._is_submitting = is_submitting
         self._policy = policy
         self._target = {
             "type": "sampling_session",
@@ -49,7 +60,7 @@ class FuturesPoller:
         self._waiting: dict[str, asyncio.Future[int]] = {}
         self._finished: dict[str, int] = {}
         self._given_up: set[str] = set()
-        """What nobody waits for and the server has not told of yet."""
+        """What was cancelled here and the server has not told of yet."""
         self._retrieved: list[str] = []
         self._cursor = 0
         self._reported_cursor = 0
@@ -81,13 +92,6 @@ class FuturesPoller:
             raise
         finally:
             self._waiting.pop(request_id, None)
-
-    def give_up(self, request_id: str) -> None:
-        """Nobody will `wait`: the server may forget the result as soon as it has it."""
-        if self._finished.pop(request_id, None) is not None:
-            self.retrieved(request_id)
-        else:
-            self._given_up.add(request_id)
 
     def retrieved(self, request_id: str) -> None:
         """The server may forget the result; it is told with the next poll."""
@@ -155,6 +159,10 @@ class FuturesPoller:
             else:
                 # Told of before its `asample` answer was read.
                 self._finished[completion.request_id] = size
+        if self._finished and not self._is_submitting():
+            for request_id in self._finished:
+                self.retrieved(request_id)
+            self._finished.clear()
 
     def _fail(self, error: EngineError) -> None:
         logger.debug("retrieve_futures is of no use here: %s", error)

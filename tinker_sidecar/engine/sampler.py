@@ -107,10 +107,17 @@ class Sampler:
         self._policy = RetryPolicy(retry, enabled=not session.flags.sample_no_retries)
         self._observer = observer
         self._seq_id_base = info.clone * CLONE_BLOCK
+        self._submissions = 0
         self._poller: FuturesPoller | None = None
         slots = [retry.max_connections or sys.maxsize]
         if session.flags.sample_use_retrieve_futures:
-            self._poller = FuturesPoller(session, info.sampling_session_id, info.clone, self._policy)
+            self._poller = FuturesPoller(
+                session,
+                info.sampling_session_id,
+                info.clone,
+                self._policy,
+                is_submitting=lambda: self._submissions > 0,
+            )
         else:
             # Each request in flight holds a connection.
             slots.append(session.flags.sample_max_concurrent_requests)
@@ -156,7 +163,11 @@ class Sampler:
             seq_id = self._seq_id_base + n
             body = encode_asample(request, self.info.sampling_session_id, seq_id)
             started = monotonic()
-            promise = await self._submit(body)
+            self._submissions += 1
+            try:
+                promise = await self._submit(body)
+            finally:
+                self._submissions -= 1
             retrieval = Retrieval(
                 self._session,
                 promise,
@@ -235,14 +246,11 @@ class Sampler:
 
         Sent once more it is the same request to the server, whose answer tells what to cancel.
         """
-        if self._session.dynamic.sample_cancel_enabled or self._poller is not None:
+        if self._session.dynamic.sample_cancel_enabled:
             with contextlib.suppress(EngineError):
                 async with self._session.dispatches.hold(len(body)):
                     response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-                request_id = response.read(Promise, "asample").request_id
-                self._session.cancel(request_id)
-                if self._poller is not None:
-                    self._poller.give_up(request_id)
+                self._session.cancel(response.read(Promise, "asample").request_id)
 
 
 def _is_empty_bad_request(error: EngineError) -> bool:
