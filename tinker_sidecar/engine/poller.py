@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -36,21 +35,11 @@ class FuturesPoller:
     """Long-polls `retrieve_futures` for one clone of a sampling session while anybody waits.
 
     `wait` returns the size of a request's result once it is there. A server without the route makes
-    every `wait` raise its 404, so that the caller can fall back to polling each request. What finishes
-    while nothing `is_submitting` and nobody waits for it has been given up before its id was known.
+    every `wait` raise its 404, so that the caller can fall back to polling each request.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        sampling_session_id: str,
-        clone: int,
-        policy: RetryPolicy,
-        *,
-        is_submitting: Callable[[], bool],
-    ) -> None:
+    def __init__(self, session: Session, sampling_session_id: str, clone: int, policy: RetryPolicy) -> None:
         self._session = session
-        self._is_submitting = is_submitting
         self._policy = policy
         self._target = {
             "type": "sampling_session",
@@ -159,10 +148,6 @@ class FuturesPoller:
             else:
                 # Told of before its `asample` answer was read.
                 self._finished[completion.request_id] = size
-        if self._finished and not self._is_submitting():
-            for request_id in self._finished:
-                self.retrieved(request_id)
-            self._finished.clear()
 
     def _fail(self, error: EngineError) -> None:
         logger.debug("retrieve_futures is of no use here: %s", error)

@@ -107,17 +107,10 @@ class Sampler:
         self._policy = RetryPolicy(retry, enabled=not session.flags.sample_no_retries)
         self._observer = observer
         self._seq_id_base = info.clone * CLONE_BLOCK
-        self._submissions = 0
         self._poller: FuturesPoller | None = None
         slots = [retry.max_connections or sys.maxsize]
         if session.flags.sample_use_retrieve_futures:
-            self._poller = FuturesPoller(
-                session,
-                info.sampling_session_id,
-                info.clone,
-                self._policy,
-                is_submitting=lambda: self._submissions > 0,
-            )
+            self._poller = FuturesPoller(session, info.sampling_session_id, info.clone, self._policy)
         else:
             # Each request in flight holds a connection.
             slots.append(session.flags.sample_max_concurrent_requests)
@@ -163,11 +156,7 @@ class Sampler:
             seq_id = self._seq_id_base + n
             body = encode_asample(request, self.info.sampling_session_id, seq_id)
             started = monotonic()
-            self._submissions += 1
-            try:
-                promise = await self._submit(body)
-            finally:
-                self._submissions -= 1
+            promise = await self._submit(body)
             retrieval = Retrieval(
                 self._session,
                 promise,
