@@ -66,11 +66,11 @@ class InFlight:
             request = self._requests.pop(number, None)
             if request is None:
                 continue
-            if request.turn is None or request.turn.done():
+            if request.waits:
+                self._waiting.remove(request)
+            else:
                 self._sent -= 1
                 self._sent_bytes -= request.cost
-            else:
-                self._waiting.remove(request)
 
     def next_with_room(self) -> Request | None:
         """The first in line, if there is room for it."""

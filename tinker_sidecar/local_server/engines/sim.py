@@ -103,7 +103,7 @@ class SimEngine:
         self._latest: tuple[list[int], hashlib.blake2b] | None = None
 
     async def generate(self, request: GenerationRequest) -> GenerationResult:
-        digest = self._digest(request.prompt)
+        digest = self._prompt_digest(request.prompt)
         starts = [_start(digest, request.seed, index) for index in range(request.num_samples)]
         completions = [_completion(request, start) for start in starts]
         delay = self._delay(starts[0], max(len(completion.tokens) for completion in completions))
@@ -125,7 +125,7 @@ class SimEngine:
     async def close(self) -> None:
         """Nothing to give back."""
 
-    def _digest(self, prompt: list[int]) -> hashlib.blake2b:
+    def _prompt_digest(self, prompt: list[int]) -> hashlib.blake2b:
         # A group's requests have one and the same list.
         if self._latest is None or self._latest[0] is not prompt:
             self._latest = prompt, _digest(prompt)
