@@ -11,6 +11,8 @@ SOAK_ARGS ?=
 # A name on PATH may be a version manager's shim, or a Python without venv: only running it tells.
 usable = $(shell "$(1)" -c 'import ensurepip, sys, venv; print("yes" * (sys.version_info >= (3, 11)))' 2>/dev/null)
 python := $(VENV)/bin/python
+# Modules are compiled when first imported, and most never are; unless Python may not keep the result.
+export PIP_COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),1,0)
 pip := PIP_ROOT_USER_ACTION=ignore $(python) -m pip install -qq --disable-pip-version-check --no-input
 
 run_benchmarks = set -e; for name in $(BENCHMARKS); do echo "==> benchmarks/bench_$$name.py"; \

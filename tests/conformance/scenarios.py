@@ -389,6 +389,23 @@ def images(world: World) -> Any:
 
 
 @scenario
+def large_prompts(world: World) -> Any:
+    types = world.sdk.types
+    tokens = [number % 90 for number in range(9000)]
+    image = types.ImageChunk(data=b"\x89PNG" * 10_000, format="png", expected_tokens=3)
+    target = types.TensorData(data=TOKENS * 1500, dtype="int64", shape=[len(TOKENS) * 1500, 1])
+    text = world.prompt(*tokens).append_int(5).append(types.EncodedTextChunk(tokens=tokens[::-1]))
+    targeted = world.prompt(*TOKENS * 1500, 1)
+    return [
+        _outcome(lambda: _sequences(world.sample(text, include_prompt_logprobs=True))),
+        _outcome(lambda: _sequences(world.sample(world.prompt().append(image)))),
+        _outcome(
+            lambda: _tensor(world.sample(targeted, target_prompt_logprobs=target).target_prompt_logprobs)
+        ),
+    ]
+
+
+@scenario
 def tensors(world: World) -> Any:
     types = world.sdk.types
     numpy = __import__("numpy")
