@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import as_completed
+
 import pytest
 
-from tests.local_server.connection import Connect, flag, option
+from tests.local_server.connection import PARAMS, Connect, assert_right, flag, option, prompt
 
 ROUTES = ("asample", "retrieve_future", "retrieve_futures")
 
@@ -80,6 +83,14 @@ def test_a_lost_answer_is_not_sampled_twice(connect: Connect) -> None:
     connection.check_samples()
     assert connection.submitted == 40
     assert len(connection.requests("asample")) > 40
+
+
+def test_a_stuck_result_holds_up_no_other(connect: Connect) -> None:
+    """Results wait a moment for those that are on their way with them."""
+    client = connect(*option("fault", "retrieve_future:hang,after=5,first=1")).sampling_client()
+    futures = {client.sample(prompt(number), 2, PARAMS): number for number in range(40)}
+    for future in itertools.islice(as_completed(futures, timeout=15), 39):
+        assert_right(futures[future], future)
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ class Engine:
     """
 
     def __init__(self, send: Callable[[Batch], None]) -> None:
-        self.outbox = Outbox(send, lambda: len(self._requests))
+        self.outbox = Outbox(send)
         self._sessions: dict[int, asyncio.Task[Session]] = {}
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
         self._session_of: dict[int, int] = {}
@@ -147,7 +147,7 @@ class Engine:
     # Sessions and samplers
 
     async def _open_session(self, message: OpenSession) -> Session:
-        session = Session(message.config, self.outbox.room)
+        session = Session(message.config, self.outbox)
         try:
             info = await session.open(message.session_id)
         except BaseException as error:

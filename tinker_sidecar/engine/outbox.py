@@ -14,31 +14,46 @@ class Outbox:
     """Sends what has gathered as one `Batch`, and no further one until the client has dealt with it.
 
     A client whose GIL is contended takes long to answer, so its next batch is large and costs it one
-    hand-off all the same. A batch costs an idle client, too, many times what a result in it does: the
-    more requests are in flight, as `in_flight` tells, the more company a result waits for, and the
-    longer, up to 25 ms. A lone one leaves at once.
+    hand-off all the same. A batch costs an idle client, too, many times what a result in it does, so
+    a result waits for those that are on their way when it comes. A lone one leaves at once.
     """
 
-    _COMPANY = 1 / 8  # Of what is in flight.
-    _WAIT = 50e-6  # For each request in flight.
-    _LONGEST_WAIT = 0.025
+    _MANY = 128
+    _LARGE = 256 * 1024
+    """Results and their bytes, beside which a batch costs nothing."""
+    _STALLED = 1.0
     _MOST_BYTES = 1 << 30
 
-    def __init__(self, send: Callable[[Batch], None], in_flight: Callable[[], int]) -> None:
+    def __init__(self, send: Callable[[Batch], None]) -> None:
         self._send = send
-        self._in_flight = in_flight
         self._number = 0
         self._outstanding = False
         self._leaving = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._coming: set[int] = set()
+        self._awaited: set[int] = set()
+        """Those that were coming when the first of the next batch came, and have not come yet."""
+        self._watch: asyncio.TimerHandle | None = None
         self._bytes = self._outstanding_bytes = 0
         self._outstanding_taken: list[Callable[[], None]] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._clear()
 
+    def expect(self, request: int) -> None:
+        """The result of `request` is on its way."""
+        self._coming.add(request)
+
+    def expect_no_more(self, request: int) -> None:
+        """It is here, or not to be expected soon."""
+        self._coming.discard(request)
+        self._awaited.discard(request)
+        if self._done and not self._awaited:
+            self._schedule()
+
     def done(self, request: int, payload: bytes, taken: Callable[[], None] | None) -> None:
         """The result of `request`; `taken` is called when the client has it."""
+        if not self._done:
+            self._awaited = self._coming.copy()
         if taken is not None:
             self._taken.append(taken)
         self._done.append(request)
@@ -77,25 +92,36 @@ class Outbox:
                 self._schedule()
 
     def _schedule(self) -> None:
-        if self._outstanding:
+        if self._outstanding or self._leaving:
             return
         loop = asyncio.get_running_loop()
-        in_flight = self._in_flight()
-        if self._replies or len(self._done) >= in_flight * self._COMPANY:
+        if (
+            not self._awaited
+            or self._failed
+            or self._replies
+            or self._events
+            or len(self._done) >= self._MANY
+            or self._bytes >= self._LARGE
+        ):
             # A turn of the loop later, so that whatever finishes in this turn goes along.
-            if not self._leaving:
-                self._leaving = True
-                loop.call_soon(self._flush)
-        elif self._timer is None:
-            self._timer = loop.call_later(min(in_flight * self._WAIT, self._LONGEST_WAIT), self._flush)
+            self._leaving = True
+            loop.call_soon(self._flush)
+        elif self._watch is None:
+            self._watch = loop.call_later(self._STALLED, self._end_watch, self._number)
+
+    def _end_watch(self, number: int) -> None:
+        """Something may be stuck: what has waited for it since batch `number` left goes without."""
+        self._watch = None
+        if number == self._number:
+            self._flush()
+        elif self._done:
+            self._schedule()
 
     def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._leaving = False
         if self._outstanding or not (self._done or self._failed or self._replies or self._events):
             return
+        self._coming -= self._awaited  # Each is waited for once.
         self._number += 1
         self._outstanding = True
         self._outstanding_bytes = self._bytes

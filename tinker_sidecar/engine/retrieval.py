@@ -65,17 +65,21 @@ class Retrieval:
             return await self._poll()
         self._size = await poller.wait(self._promise.request_id)
         self._lane = Lane.SHORT  # There is nothing left to wait for.
+        self._session.outbox.expect(self._request.request)
         try:
             return await self._poll()
         except asyncio.CancelledError:
             poller.retrieved(self._promise.request_id)  # Or as good as.
             raise
+        finally:
+            self._session.outbox.expect_no_more(self._request.request)
 
     async def _poll(self) -> bytes:
         while True:
             try:
                 answer = await self._ask()
             except EngineError as error:
+                self._session.outbox.expect_no_more(self._request.request)
                 await self._overcome(error)
                 continue
             self._bad_requests = self._malformed = 0
@@ -90,7 +94,7 @@ class Retrieval:
 
     async def _ask(self) -> bytes | Pending | PayloadSize:
         """Ask once; without knowing the size first for that, and then when there is room for it."""
-        await self._session.room()
+        await self._session.outbox.room()
         if self._size:
             async with self._session.response_bytes.hold(self._size):
                 return self._read(await self._post(allow_metadata_only=False))

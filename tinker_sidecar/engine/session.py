@@ -16,6 +16,7 @@ from tinker_sidecar.engine.client_config import ClientConfig, DynamicConfig
 from tinker_sidecar.engine.failures import EngineError, status_error
 from tinker_sidecar.engine.http import SDK_VERSION, Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget, DispatchLimits
+from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.retry import (
     MALFORMED_ALLOWED,
     delays,
@@ -53,13 +54,12 @@ class _CreatedSession(msgspec.Struct):
 class Session:
     """Everything that requests under one `session_id` share.
 
-    `open` must have succeeded before anything else is asked of it. `room` waits until the client has room
-    for results.
+    `open` must have succeeded before anything else is asked of it. `outbox` is where its results go.
     """
 
-    def __init__(self, config: ServiceConfig, room: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, config: ServiceConfig, outbox: Outbox) -> None:
         self.config = config
-        self.room = room
+        self.outbox = outbox
         self.http = Http(config.base_url, config.headers)
         self.auth = Auth(config, self.http)
         self.dynamic = DynamicConfig()
