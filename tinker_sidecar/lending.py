@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import weakref
 
 __all__ = ["LARGE", "borrow", "can_borrow", "lend"]
 
@@ -42,28 +41,33 @@ def lend(payload: bytes) -> int:
 
 
 def borrow(pid: int, fd: int, size: int) -> memoryview:
-    """The payload that process `pid` lends as `fd`; freed with its last view.
+    """The payload that process `pid` lends as `fd`; freed with its last view. Keeps the GIL all the while.
 
-    Not by `mmap.mmap`, which before Python 3.13 keeps a descriptor open for as long as the memory is
-    used: a program may hold on to thousands of results.
+    It takes the place of an `mmap.mmap` of nothing, which frees it without running a line of Python that
+    Ctrl-C could interrupt. Made for `fd` itself, that would before Python 3.13 keep a descriptor open for
+    as long as the memory is used: a program may hold on to thousands of results.
     """
-    own = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    own = _checked(_open(b"/proc/%d/fd/%d" % (pid, fd), os.O_RDONLY | os.O_CLOEXEC))
     try:
-        address = _mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, own, 0)
+        _checked(_mmap(address, size, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, own, 0))
     finally:
-        os.close(own)
-    if address == _MAP_FAILED:
+        _close(own)
+    return memoryview(memory).toreadonly()
+
+
+def _checked(result: int) -> int:
+    if result == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    memory = (ctypes.c_ubyte * size).from_address(address)
-    weakref.finalize(memory, _munmap, address, size).atexit = False
-    return memoryview(memory).cast("B").toreadonly()
+    return result
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.PyDLL(None, use_errno=True)
+_open = _libc.open
+_close = _libc.close
 _mmap = _libc.mmap
-_mmap.restype = ctypes.c_void_p
+_mmap.restype = ctypes.c_ssize_t
 _mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-_munmap = _libc.munmap
-_munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_MAP_FAILED = ctypes.c_void_p(-1).value
+_MAP_FIXED = 0x10

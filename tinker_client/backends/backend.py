@@ -205,7 +205,9 @@ class Backend:
         """
         with wake_together():
             for number, payload in zip(batch.done, batch.payloads, strict=True):
-                _complete(self._in_flight.future(number), SampleResponse.from_wire(payload))
+                future = self._in_flight.future(number)
+                if future is not None and not future.done():
+                    _complete(future, SampleResponse.from_wire(payload))
             for number, failure in batch.failed:
                 _fail(self._in_flight.future(number), from_failure(failure))
             for reply in batch.replies:
