@@ -33,7 +33,7 @@ class Point(NamedTuple):
 
 def main() -> None:
     benchmark = Benchmark("gil_hold", __doc__, also=(OFFICIAL_INSTALLED,))
-    point = Point(256, 2.0 if benchmark.quick else 30.0)
+    point = Point(256, 1.0 if benchmark.quick else 30.0)
     with benchmark.server("--latency", "0.05") as url:
         for _ in benchmark.rounds(2):
             measure_round(benchmark, url, point)
