@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tinker_client import ModelInput, SamplingParams, ServiceClient
@@ -67,9 +67,7 @@ STRUCTS = [
 ]
 
 
-# Fewer examples than usual: structs within structs are slow to make up.
 @pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: kind.__name__)
-@settings(max_examples=30)
 @given(data=st.data())
 def test_each_comes_back_as_it_was(kind: type[msgspec.Struct], data: st.DataObject) -> None:
     sent = data.draw(values_of(kind))
@@ -86,7 +84,6 @@ def test_a_message_is_told_from_the_others(sent: Message) -> None:
 
 
 @pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: kind.__name__)
-@settings(max_examples=30)
 @given(data=st.data())
 def test_an_older_reader_ignores_what_was_appended(kind: type[msgspec.Struct], data: st.DataObject) -> None:
     sent = data.draw(values_of(kind))

@@ -88,13 +88,11 @@ def test_it_takes_its_time(engine: SimEngine, delay: float) -> None:
 
 def test_jitter_changes_the_order_of_answers_and_always_in_the_same_way() -> None:
     def order(jitter: float) -> list[int]:
-        return asyncio.run(order_of_answers(SimEngine(latency=0.2, jitter=jitter)))
+        # So long that their times are 8 ms apart at least: a busy machine is late by one or two.
+        return asyncio.run(order_of_answers(SimEngine(latency=1, jitter=jitter)))
 
     assert order(jitter=0) == list(range(20))
-    first, again = order(jitter=1), order(jitter=1)
-    assert first != list(range(20))
-    # A busy machine wakes those up together whose times are close.
-    assert all(abs(place - again.index(number)) <= 3 for place, number in enumerate(first))
+    assert order(jitter=1) == order(jitter=1) != list(range(20))
 
 
 async def order_of_answers(engine: SimEngine) -> list[int]:
