@@ -73,7 +73,7 @@ def main() -> None:
     requests = _own_options()
     benchmark = Benchmark("faults", __doc__)
     point = Point(requests or (40 if benchmark.quick else 1000))
-    peers = [peer for peer in PEERS if peer in benchmark.peers and not (benchmark.quick and peer.version)]
+    peers = [peer for peer in PEERS if peer in benchmark.peers and benchmark.in_full(peer)]
     for _ in benchmark.rounds(2):
         for peer in peers:
             # A server each: its faults are drawn anew, in the same order.

@@ -65,7 +65,7 @@ def measure_round(
         for mode in modes(benchmark):
             for hogs in controls:
                 for peer, worker in workers.items():
-                    if in_every_round(peer, hogs) and not (benchmark.quick and peer.version):
+                    if in_every_round(peer, hogs) and benchmark.in_full(peer):
                         with hogs_elsewhere(peer, hogs):
                             measure(benchmark, worker, peer, Point(mode, hogs, ELSEWHERE))
             for hogs in levels:

@@ -34,7 +34,7 @@ def main() -> None:
         for _ in benchmark.rounds(2):
             for peer in benchmark.peers:
                 start_up(benchmark, peer, url, point)
-                if not (benchmark.quick and peer.version):
+                if benchmark.in_full(peer):
                     fill(benchmark, peer, slow_url, point)
     benchmark.report([table(benchmark, point)], bars(benchmark, point))
     plot(benchmark, point)

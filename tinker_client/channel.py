@@ -69,8 +69,8 @@ class Channel:
         """The thread that reads. Not a lock: Ctrl-C could come between taking one and the `try` that gives
         it back. A test and an assignment are one step to threads and signals, which only calls and loops
         let in."""
-        self._mapped: tuple[int, dict[int, memoryview]] = 0, {}
-        """A batch's number, and its lent payloads by request: when Ctrl-C tears it, it goes on from there."""
+        self._mapped: dict[int, memoryview] = {}
+        """Lent payloads of the batch to deliver, by request: if Ctrl-C tears it, it goes on from there."""
         self._error: SidecarIPCError | None = None
         self._doorbell = Doorbell(self._results.fd, exit_fd)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReader] | None
@@ -184,27 +184,21 @@ class Channel:
             self._error = SidecarIPCError(f"the sidecar sent what is not a message: {error}")
             self._give_up()
             return
-        if batch.lent:
-            self._deliver(self._with_lent(batch))
-            self._mapped = 0, {}
-        else:
-            self._deliver(batch)
+        self._deliver(self._with_lent(batch) if batch.lent else batch)
+        self._mapped.clear()
         # Only now: what finishes meanwhile makes the next batch larger.
         self._requests.send(self._encode(Ack(batch.number)))
 
     def _with_lent(self, batch: Batch) -> Batch:
         """`batch` with the payloads that it lends; a request whose payload cannot be mapped fails."""
-        if self._mapped[0] != batch.number:
-            self._mapped = batch.number, {}
-        mapped = self._mapped[1]
         answers: dict[int, Any] = dict(zip(batch.done, batch.payloads, strict=True))
         failed = list(batch.failed)
         for index, fd, size in batch.lent:
             number = batch.done[index]
             try:
-                if number not in mapped:
-                    mapped[number] = borrow(self._pid, fd, size)
-                answers[number] = mapped[number]
+                if number not in self._mapped:
+                    self._mapped[number] = borrow(self._pid, fd, size)
+                answers[number] = self._mapped[number]
             except (FileNotFoundError, ProcessLookupError):
                 del answers[number]  # The sidecar has just died; whoever replaces it is asked again.
             except OSError as error:

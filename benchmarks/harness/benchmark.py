@@ -75,6 +75,10 @@ class Benchmark:
                 self._status.update(f"{self.name}: round {number} of {count}")
                 yield number
 
+    def in_full(self, peer: Peer) -> bool:
+        """Whether `peer` does the longer parts, too: in a smoke, only ours do."""
+        return not (self.quick and peer.version)
+
     def worker(self, peer: Peer, base_url: str) -> closing[Worker]:
         """A context manager with a new process for `peer`."""
         return start_worker(peer, base_url, self._model)

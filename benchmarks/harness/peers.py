@@ -84,4 +84,4 @@ OURS_SIDECAR = Peer("ours, sidecar", "#0b5cad", sidecar=True)
 
 PEERS = (OFFICIAL, OFFICIAL_SIDECAR, OFFICIAL_NEW, OURS, OURS_SIDECAR)
 QUICK_PEERS = (OFFICIAL_SIDECAR, OURS, OURS_SIDECAR)
-"""For a smoke, one of the official SDK's stands for all."""
+"""For a smoke, one of the official SDK's modes stands for all."""

@@ -201,7 +201,7 @@ class Backend:
         """Complete the futures that `batch` answers.
 
         Ctrl-C may interrupt this anywhere, and the batch then comes again: a future is forgotten only
-        once it is complete, and completing it again does nothing.
+        once it is complete, and passed over from then on.
         """
         with wake_together():
             for number, payload in zip(batch.done, batch.payloads, strict=True):
