@@ -102,6 +102,13 @@ def test_no_samples(sampling_client: SamplingClient) -> None:
         sampling_client.sample(PROMPT, 0, PARAMS)
 
 
+def test_it_is_refused_after_a_call_with_what_equals_it(sampling_client: SamplingClient) -> None:
+    sampling_client.sample(PROMPT, 1, PARAMS).result(30)
+    for one in (True, 1.0):
+        with pytest.raises(TypeError, match="num_samples must be"):
+            sampling_client.sample(PROMPT, one, PARAMS)  # type: ignore[arg-type]  # the point
+
+
 def test_negative_token_ids(sampling_client: SamplingClient) -> None:
     with pytest.raises(ValueError, match=r"-5"):
         sampling_client.sample(types.ModelInput.from_ints([1, -5]), 1, PARAMS)

@@ -85,6 +85,24 @@ def test_many_requests_at_once_keep_their_own_answers(sampling_client: SamplingC
         assert future.result().sequences[0].tokens == expected_tokens(futures[future], 3, 0, 8)  # type: ignore[index]  # as_completed forgets the subclass
 
 
+def test_each_call_asks_for_what_its_arguments_hold_by_then(sampling_client: SamplingClient) -> None:
+    prompt = types.ModelInput.from_ints(TOKENS)
+    stops: list[int] = []
+    params = types.SamplingParams(max_tokens=8, seed=3, stop=stops)
+    first = sampling_client.sample(prompt, 1, params).result().sequences[0]
+    assert (first.tokens, first.stop_reason) == (expected_tokens(TOKENS, 3, 0, 8), "length")
+
+    assert isinstance(params.stop, list)
+    params.stop.append(first.tokens[2])
+    second = sampling_client.sample(prompt, 1, params).result().sequences[0]
+    assert (second.tokens, second.stop_reason) == (first.tokens[:3], "stop")
+
+    params.stop.clear()
+    prompt.chunks.append(types.EncodedTextChunk(tokens=[55]))
+    third = sampling_client.sample(prompt, 1, params).result().sequences[0]
+    assert third.tokens == expected_tokens([*TOKENS, 55], 3, 0, 8)
+
+
 def test_a_client_from_saved_weights(service_client: ServiceClient) -> None:
     sampling_client = service_client.create_sampling_client(model_path="tinker://run-1/weights/7")
 

@@ -27,11 +27,11 @@ from tinker_client.errors import TinkerError
 from tinker_client.futures import APIFuture
 from tinker_client.queue_state import QueueState
 from tinker_client.retry_config import RetryConfig
-from tinker_client.sampling_request import build_request, logprobs_arguments
+from tinker_client.sampling_request import Asks, logprobs_arguments
 from tinker_client.telemetry import Telemetry
 from tinker_client.tokenizers import load_tokenizer
 from tinker_client.types import ModelInput, SampleResponse, SamplingParams, TensorData
-from tinker_sidecar.protocol import SamplerInfo
+from tinker_sidecar.protocol import Sample, SamplerInfo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -94,6 +94,7 @@ class SamplingClient:
     ) -> None:
         self._retry_config = retry_config or RetryConfig()
         self._subprocess_sampling = subprocess_sampling
+        self._asks = Asks()
         self._last_queue_warning = float("-inf")
         self._attach(
             session,
@@ -233,12 +234,15 @@ class SamplingClient:
         return await self.compute_logprobs(prompt, prompt_logprobs_last_n)
 
     def _submit(self, future: _Future, *arguments: Any) -> _Future:
-        handle = self._opened_handle()
+        ask = self._asks.ask(*arguments)
+        handle = self._handle
         backend = handle.backend
+        if handle.generation != backend.generation:  # Never in a forked child, either.
+            handle = self._opened_handle()
+            backend = handle.backend
         request = backend.number()
-        message = build_request(request, handle.number, handle.next_n(), *arguments)
         future.call = SamplingCall(handle, request)
-        backend.submit(message, future)
+        backend.submit(Sample(request, handle.number, handle.next_n(), ask), future)
         return future
 
     # What it is

@@ -1,17 +1,20 @@
-"""The checks on a sampling call's arguments, and the message they become."""
+"""The checks on a sampling call's arguments, and what the engine is asked for with them."""
 
 from __future__ import annotations
 
+import itertools
+from operator import is_
 from typing import Any
 
 from tinker_client.types import ModelInput, SamplingParams, TensorData
 from tinker_client.types._checks import as_int
-from tinker_sidecar.protocol import Sample, TextChunk
+from tinker_sidecar.protocol import Ask, Chunk, DmelChunk, ImageChunk, TextChunk
 
-__all__ = ["build_request", "logprobs_arguments"]
+__all__ = ["Asks", "logprobs_arguments"]
 
 _MOST = 2**31 - 1
 _ONE_TOKEN = SamplingParams(max_tokens=1)
+_numbers = itertools.count(1)
 
 
 def logprobs_arguments(prompt: Any, prompt_logprobs_last_n: Any = None) -> tuple[Any, ...]:
@@ -19,13 +22,45 @@ def logprobs_arguments(prompt: Any, prompt_logprobs_last_n: Any = None) -> tuple
     return (prompt, 1, _ONE_TOKEN, True, 0, 0, None, 0, prompt_logprobs_last_n)
 
 
-def build_request(
-    request: int,
-    sampler: int,
-    n: int,
+class Asks:
+    """Makes an `Ask` of a call's arguments, or gives the last one if they are those of the last call.
+
+    A group's samples have the same, and checking and packing them is most of what submitting one costs.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Any, ...], tuple[Any, Any], Ask] | None = None
+
+    def ask(self, prompt: Any, num_samples: Any, sampling_params: Any, *options: Any) -> Ask:
+        """Raises `TypeError` or `ValueError`, naming the argument."""
+        if type(prompt) is not ModelInput:
+            prompt = ModelInput.coerce(prompt)
+        if type(sampling_params) is not SamplingParams:
+            sampling_params = SamplingParams.coerce(sampling_params)
+        arguments = (prompt, num_samples, sampling_params, *options)
+        last = self._last
+        if (
+            last is not None
+            and len(arguments) == len(last[0])
+            and all(map(is_, arguments, last[0]))
+            and (prompt.chunks, sampling_params.stop) == last[1]
+        ):
+            return last[2]
+        ask = _ask(prompt, num_samples, sampling_params, *options)
+        # The lists are the caller's to change, and so is a tensor: it is looked at each time.
+        lists = (list(prompt.chunks), _copy(sampling_params.stop))
+        self._last = None if ask.target_prompt_logprobs is not None else (arguments, lists, ask)
+        return ask
+
+
+def _copy(stop: Any) -> Any:
+    return list(stop) if isinstance(stop, list) else stop
+
+
+def _ask(
     prompt: ModelInput,
     num_samples: int,
-    sampling_params: SamplingParams,
+    params: SamplingParams,
     include_prompt_logprobs: bool,
     topk_prompt_logprobs: int,
     topk_sample_logprobs: int,
@@ -33,10 +68,7 @@ def build_request(
     prompt_alt_tokens_k: int,
     prompt_logprobs_last_n: int | None,
     record_stability_info: bool = False,
-) -> Sample:
-    """The message for request number `request`. Raises `TypeError` or `ValueError`, naming the argument."""
-    prompt = ModelInput.coerce(prompt)
-    params = SamplingParams.coerce(sampling_params)
+) -> Ask:
     chunks = prompt.to_wire()
     for chunk in chunks:
         if not isinstance(chunk, TextChunk) or chunk.tokens:
@@ -52,10 +84,9 @@ def build_request(
             raise ValueError(
                 "prompt_logprobs_last_n applies to prompt logprobs: set include_prompt_logprobs=True"
             )
-    return Sample(
-        request,
-        sampler,
-        n,
+    return Ask(
+        next(_numbers),
+        sum(map(_size, chunks)),
         chunks,
         as_int("num_samples", num_samples, "an int, 1 or more", (1, _MOST)),
         params.to_wire(),
@@ -67,6 +98,14 @@ def build_request(
         prompt_logprobs_last_n,
         record_stability_info,
     )
+
+
+def _size(chunk: Chunk) -> int:
+    if isinstance(chunk, TextChunk):
+        return chunk.tokens.nbytes
+    if isinstance(chunk, ImageChunk):
+        return chunk.data.nbytes
+    return chunk.dmel.nbytes if isinstance(chunk, DmelChunk) else 0
 
 
 def _checked_target(target: TensorData) -> TensorData:

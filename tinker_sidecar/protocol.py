@@ -13,6 +13,7 @@ import msgspec
 
 __all__ = [
     "Ack",
+    "Ask",
     "Batch",
     "Cancel",
     "Chunk",
@@ -201,12 +202,11 @@ class OpenSampler(_Wire, frozen=True, tag="open_sampler"):
     retry: Retry
 
 
-class Sample(_Wire, frozen=True, tag="sample"):
-    """Ask `sampler` for samples. `n` numbers the request within the sampler's clone block."""
+class Ask(_Wire, frozen=True):
+    """What samples are asked for. Requests may share one: asks of the same `number` are the same."""
 
-    request: int
-    sampler: int
-    n: int
+    number: int
+    prompt_bytes: int
     prompt: list[Chunk]
     num_samples: int
     params: SamplingParams
@@ -218,6 +218,15 @@ class Sample(_Wire, frozen=True, tag="sample"):
     prompt_logprobs_last_n: int | None = None
     record_stability_info: bool = False
     """Diagnostics that the service keeps for training on the samples; the official SDK's clients ask."""
+
+
+class Sample(_Wire, frozen=True, tag="sample"):
+    """Ask `sampler` for samples. `n` numbers the request within the sampler's clone block."""
+
+    request: int
+    sampler: int
+    n: int
+    ask: Ask
 
 
 class Cancel(_Wire, frozen=True, tag="cancel"):

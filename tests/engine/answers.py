@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tinker_sidecar.proto import sample_response_pb2 as pb
 from tinker_sidecar.protocol import (
-    Sample,
+    Ask,
     SampledSequence,
     SampleResult,
     SamplingParams,
@@ -22,7 +22,7 @@ from tinker_sidecar.protocol import (
     TopK,
 )
 
-__all__ = ["JSON", "PROTOBUF", "Answer", "answers", "float32", "int32", "int64", "request"]
+__all__ = ["JSON", "PROTOBUF", "Answer", "answers", "ask", "float32", "int32", "int64"]
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
@@ -42,10 +42,10 @@ def float32(values: Sequence[float | None]) -> memoryview:
     return memoryview(array("f", [math.nan if value is None else value for value in values]).tobytes())
 
 
-def request(prompt_tokens: int = 4, num_samples: int = 1) -> Sample:
-    """A request that asked for nothing special, with a prompt of so many tokens."""
+def ask(prompt_tokens: int = 4, num_samples: int = 1) -> Ask:
+    """For nothing special, with a prompt of so many tokens."""
     params = SamplingParams(8, None, None, 1.0, -1, 1.0)
-    return Sample(1, 1, 0, [TextChunk(int32(range(prompt_tokens)))], num_samples, params)
+    return Ask(1, 4 * prompt_tokens, [TextChunk(int32(range(prompt_tokens)))], num_samples, params)
 
 
 @dataclass(frozen=True)

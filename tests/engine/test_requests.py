@@ -6,18 +6,19 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engine.answers import float32, int32, int64
-from tinker_sidecar.engine.requests import encode_asample, prompt_length
+from tinker_sidecar.engine.requests import AsampleEncoder, prompt_length
 from tinker_sidecar.protocol import (
+    Ask,
     Chunk,
     DmelChunk,
     ImageChunk,
     ImagePointerChunk,
-    Sample,
     SamplingParams,
     Tensor,
     TextChunk,
@@ -49,11 +50,10 @@ _tensors = st.one_of(
     st.just(Tensor("float32", [2], float32([0.5, -1.25]))),
     st.just(Tensor("int64", [2, 3], int64([7, 8]), int64([0, 1, 2]), int64([2, 0]))),
 )
-_samples = st.builds(
-    Sample,
-    request=st.integers(1, 99),
-    sampler=st.integers(1, 9),
-    n=st.integers(0, 99),
+_asks = st.builds(
+    Ask,
+    number=st.integers(1, 99),
+    prompt_bytes=st.integers(0, 99),
     prompt=st.lists(_chunks, min_size=1, max_size=3),
     num_samples=st.integers(1, 64),
     params=_params,
@@ -66,8 +66,8 @@ _samples = st.builds(
 )
 
 
-def body_of(sample: Sample) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(encode_asample(sample, "session:sample:0", 5))
+def body_of(ask: Ask) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(AsampleEncoder("session:sample:0").encode(ask, 5))
     return body
 
 
@@ -98,31 +98,41 @@ def tensor_of(fields: dict[str, Any]) -> Tensor:
     )
 
 
-@given(_samples)
-def test_what_was_asked_for_can_be_read_back(sample: Sample) -> None:
-    body = body_of(sample)
+@given(_asks)
+def test_what_was_asked_for_can_be_read_back(ask: Ask) -> None:
+    body = body_of(ask)
     assert (body["sampling_session_id"], body["seq_id"], body["type"]) == ("session:sample:0", 5, "sample")
-    assert [chunk_of(chunk) for chunk in body["prompt"]["chunks"]] == sample.prompt
+    assert [chunk_of(chunk) for chunk in body["prompt"]["chunks"]] == ask.prompt
     names = ("max_tokens", "seed", "stop", "temperature", "top_k", "top_p")
-    assert SamplingParams(*map(body["sampling_params"].get, names)) == sample.params
+    assert SamplingParams(*map(body["sampling_params"].get, names)) == ask.params
     assert set(body["sampling_params"]) <= set(names)
     target = body.get("target_prompt_logprobs")
-    assert (target and tensor_of(target)) == sample.target_prompt_logprobs
+    assert (target and tensor_of(target)) == ask.target_prompt_logprobs
     for name in ("num_samples", "prompt_logprobs", "topk_prompt_logprobs"):
-        assert body[name] == getattr(sample, name)
+        assert body[name] == getattr(ask, name)
     for name in ("topk_sample_logprobs", "prompt_alt_tokens_k"):
-        assert body.get(name, 0) == getattr(sample, name)
-    assert body.get("prompt_logprobs_last_n") == sample.prompt_logprobs_last_n
+        assert body.get(name, 0) == getattr(ask, name)
+    assert body.get("prompt_logprobs_last_n") == ask.prompt_logprobs_last_n
 
 
-@given(_samples)
-def test_no_field_is_null_and_newer_ones_come_only_when_used(sample: Sample) -> None:
-    body = body_of(sample)
+@given(st.lists(st.tuples(_asks, st.integers(0, 10**10)), max_size=4))
+def test_requests_may_share_what_they_ask_for(requests: list[tuple[Ask, int]]) -> None:
+    encoder = AsampleEncoder('a "session"')
+    for number, (ask, seq_id) in enumerate(requests, 1):
+        again = msgspec.structs.replace(ask, number=number)
+        bodies = [json.loads(encoder.encode(again, seq_id + repetition)) for repetition in range(2)]
+        expected = body_of(ask) | {"sampling_session_id": 'a "session"'}
+        assert bodies == [expected | {"seq_id": seq_id + repetition} for repetition in range(2)]
+
+
+@given(_asks)
+def test_no_field_is_null_and_newer_ones_come_only_when_used(ask: Ask) -> None:
+    body = body_of(ask)
     assert None not in [*body.values(), *body["sampling_params"].values()]
-    assert ("topk_sample_logprobs" in body) == bool(sample.topk_sample_logprobs)
-    assert ("prompt_alt_tokens_k" in body) == bool(sample.prompt_alt_tokens_k)
-    assert ("prompt_logprobs_last_n" in body) == (sample.prompt_logprobs_last_n is not None)
-    assert ("target_prompt_logprobs" in body) == (sample.target_prompt_logprobs is not None)
+    assert ("topk_sample_logprobs" in body) == bool(ask.topk_sample_logprobs)
+    assert ("prompt_alt_tokens_k" in body) == bool(ask.prompt_alt_tokens_k)
+    assert ("prompt_logprobs_last_n" in body) == (ask.prompt_logprobs_last_n is not None)
+    assert ("target_prompt_logprobs" in body) == (ask.target_prompt_logprobs is not None)
 
 
 @given(st.lists(_chunks, max_size=4))

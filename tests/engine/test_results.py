@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.engine.answers import JSON, PROTOBUF, Answer, answers, float32, request
+from tests.engine.answers import JSON, PROTOBUF, Answer, answers, ask, float32
 from tinker_client import APIResponseValidationError
 from tinker_client.types import SampleResponse
 from tinker_sidecar.engine.failures import EngineError
@@ -23,7 +23,7 @@ KINDS = {"APIResponseValidationError", "RequestFailedError"}
 
 
 def decode(content_type: str, content: bytes, num_samples: int = 1) -> bytes | Pending | PayloadSize:
-    return decode_answer(content_type, content, PROMISE, request(num_samples=num_samples))
+    return decode_answer(content_type, content, PROMISE, ask(num_samples=num_samples))
 
 
 def decoded(content_type: str, content: bytes, num_samples: int = 1) -> SampleResult:

@@ -14,7 +14,7 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from tinker_client.backends.in_flight import InFlight, Request
+from tinker_client.backends.in_flight import InFlight
 from tinker_client.backends.restarts import Restarts
 from tinker_client.backends.switch_interval import SwitchInterval
 from tinker_client.config import Limits
@@ -76,7 +76,8 @@ class Backend:
         self._host: Host | None = None
         self._inherited: Host | None = None
         """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
-        self._numbers = itertools.count(1)
+        self.number = itertools.count(1).__next__
+        """A number no session, sampler, call or request of this backend has had."""
         self._generations = itertools.count(1)
         self._in_flight = InFlight()
         self._calls: dict[int, tuple[concurrent.futures.Future[Any], Message]] = {}
@@ -94,10 +95,6 @@ class Backend:
         return getattr(self._host, "pid", None)
 
     # Sending
-
-    def number(self) -> int:
-        """A number no session, sampler, call or request of this backend has had."""
-        return next(self._numbers)
 
     def start(self) -> None:
         """Have a host. Raises `SidecarStartupError`, or `SidecarDiedError` when too many have died.
@@ -132,18 +129,19 @@ class Backend:
         """
         if self._at_exit:
             _refuse_at_exit()
-        request = Request(message, future)
         try:
             with self.lock:
                 host = self._host
                 if host is None:
                     raise SidecarDiedError(self._death or "the client was shut down meanwhile")
-                self._switch_interval.adjust(busy=True)
-                if self._in_flight.add(request):
+                if self._switch_interval.seconds is not None:
+                    self._switch_interval.adjust(busy=True)
+                turn = self._in_flight.add(message, future)
+                if turn is None:
                     host.send(message)
-            if request.turn is not None and not runs_event_loop():
-                self.wait(request.turn.done, None)
-                request.turn.result()  # In case another thread does the reading.
+            if turn is not None and not runs_event_loop():
+                self.wait(turn.done, None)
+                turn.result()  # In case another thread does the reading.
         except BaseException:  # Ctrl-C included.
             self.cancel(message.request)
             raise
@@ -176,7 +174,7 @@ class Backend:
     def cancel(self, request: int) -> None:
         """Forget a request and have the engine drop it."""
         with self.lock:
-            if self._in_flight.future(request) is not None:
+            if request in self._in_flight.futures:
                 self.send(Cancel([request]))
                 self._forget([request])
 
@@ -203,13 +201,14 @@ class Backend:
         Ctrl-C may interrupt this anywhere, and the batch then comes again: a future is forgotten only
         once it is complete, and passed over from then on.
         """
+        futures = self._in_flight.futures
         with wake_together():
             for number, payload in zip(batch.done, batch.payloads, strict=True):
-                future = self._in_flight.future(number)
-                if future is not None and not future.done():
-                    _complete(future, SampleResponse.from_wire(payload))
+                future = futures.get(number)
+                if future is not None:
+                    future.complete(SampleResponse.from_wire(payload))
             for number, failure in batch.failed:
-                _fail(self._in_flight.future(number), from_failure(failure))
+                _fail(futures.get(number), from_failure(failure))
             for reply in batch.replies:
                 self._reply(reply)
             with self.lock:
@@ -228,7 +227,7 @@ class Backend:
             if self._host is not host:
                 return
             self._host, self.generation, self._death = None, None, str(error)
-            if not (self._opened or self._in_flight or self._calls):
+            if not (self._opened or self._in_flight.futures or self._calls):
                 return
             try:
                 while self._host is None:
@@ -240,7 +239,9 @@ class Backend:
                 error = SidecarDiedError(f"{error}\nIt could not be replaced: {trouble!r}")
             else:
                 logger.warning(
-                    "%s\nAnother has taken over, with %d unanswered requests", error, len(self._in_flight)
+                    "%s\nAnother has taken over, with %d unanswered requests",
+                    error,
+                    len(self._in_flight.futures),
                 )
                 return
         self._fail_all(error)
@@ -271,15 +272,15 @@ class Backend:
         again += [(number, partial(host.send, message)) for number, (_, message) in self._calls.items()]
         for _, act in sorted(again, key=itemgetter(0)):
             act()
-        for request in self._in_flight.sent():
-            host.send(request.message)
+        for message in self._in_flight.sent():
+            host.send(message)
 
     def _forget(self, requests: Iterable[int]) -> None:
         self._in_flight.remove(requests)
-        while (request := self._in_flight.next_with_room()) is not None:
-            self.send(request.message)
-            self._in_flight.take(request)  # Now, lest Ctrl-C come in between; sent twice is sent once.
-        self._switch_interval.adjust(busy=bool(self._in_flight))
+        while (message := self._in_flight.next_with_room()) is not None:
+            self.send(message)
+            self._in_flight.take(message)  # Now, lest Ctrl-C come in between; sent twice is sent once.
+        self._switch_interval.adjust(busy=bool(self._in_flight.futures))
 
     # Ending
 
@@ -335,13 +336,10 @@ class Backend:
     def _pending_futures(self) -> list[concurrent.futures.Future[Any]]:
         """The futures of all who wait, who are forgotten."""
         with self.lock:
-            requests, calls = self._in_flight.clear(), list(self._calls.values())
+            futures = [*self._in_flight.clear(), *(future for future, _ in self._calls.values())]
             self._calls.clear()
             self._switch_interval.adjust(busy=False)
-        for request in requests:
-            if request.turn is not None and request.waits:
-                request.turn.set_result(None)
-        return [*(request.future for request in requests), *(future for future, _ in calls)]
+        return futures
 
 
 def _refuse_at_exit() -> NoReturn:

@@ -54,7 +54,7 @@ class _Handle(Generic[Info]):
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.number = backend.number()
-        self._generation: int | None = 0
+        self.generation: int | None = 0
         self._info: concurrent.futures.Future[Info] = concurrent.futures.Future()
 
     def reopen(self) -> None:
@@ -62,14 +62,14 @@ class _Handle(Generic[Info]):
         if _succeeded(self._info):
             self._open()
         elif not self._info.done():
-            self._generation = self.backend.generation
+            self.generation = self.backend.generation
 
     def _opened(self) -> concurrent.futures.Future[Info]:
         """See that the engine that runs now knows this; the future gets what it is or why it is not."""
         backend = self.backend
-        if self._generation != backend.generation:
+        if self.generation != backend.generation:
             with backend.lock:
-                if self._generation != backend.generation:
+                if self.generation != backend.generation:
                     self._open()
         return self._info
 
@@ -77,7 +77,7 @@ class _Handle(Generic[Info]):
         self._take_up()
         self._info = self.backend.call(self._opening)
         self.backend.opened(self)
-        self._generation = self.backend.generation  # Last: other threads test it without the lock.
+        self.generation = self.backend.generation  # Last: other threads test it without the lock.
 
     def _take_up(self) -> None:
         """Have an engine that replaces a dead one attach to what that one created."""
@@ -109,7 +109,7 @@ class SessionHandle(_Handle[SessionInfo]):
     @property
     def is_open(self) -> bool:
         """Whether the engine that runs now has been asked for it."""
-        return not self._closed and self._generation == self.backend.generation
+        return not self._closed and self.generation == self.backend.generation
 
     def serves(self, settings: Settings, session_id: str) -> bool:
         """Whether this is that session, and open."""
@@ -171,7 +171,7 @@ class SamplerHandle(_Handle[SamplerInfo]):
 
     def open(self) -> concurrent.futures.Future[SamplerInfo]:
         """See that the engine knows this sampler; the future gets what it is or the reason why not."""
-        if self._generation != self.backend.generation:  # Each request passes here.
+        if self.generation != self.backend.generation:  # Each request passes here.
             self.session.open()
             self._opened()
         return self._info

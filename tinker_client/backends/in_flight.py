@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 from tinker_client.futures import APIFuture, InterruptibleFuture
-from tinker_sidecar.protocol import DmelChunk, ImageChunk, Sample, TextChunk
+from tinker_sidecar.protocol import Sample
 
-__all__ = ["InFlight", "Request"]
-
-
-class Request:
-    """A request without an answer. `turn` is done once it is sent."""
-
-    __slots__ = ("cost", "future", "message", "turn")
-
-    def __init__(self, message: Sample, future: APIFuture[Any]) -> None:
-        self.message = message
-        self.future = future
-        self.cost = sum(map(_size, message.prompt))
-        self.turn: InterruptibleFuture[None] | None = None
-
-    @property
-    def waits(self) -> bool:
-        return self.turn is not None and not self.turn.done()
+__all__ = ["InFlight"]
 
 
 class InFlight:
@@ -37,78 +20,71 @@ class InFlight:
 
     def __init__(self) -> None:
         self.most_requests = self.most_bytes = 0
-        self._requests: dict[int, Request] = {}
-        self._waiting: deque[Request] = deque()
+        self.futures: dict[int, APIFuture[Any]] = {}
+        """Who waits for which request; read it only."""
+        self._messages: dict[int, Sample] = {}
+        self._turns: dict[int, InterruptibleFuture[None]] = {}
+        """Of the requests that have not been sent, in order: done once they are, or given up."""
         self._sent = 0
         self._sent_bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._requests)
-
-    def add(self, request: Request) -> bool:
-        """Whether there is room for `request`, which is taken; if not, it waits its turn."""
-        self._requests[request.message.request] = request
-        if self._waiting or not self._has_room(request):
-            request.turn = InterruptibleFuture()
-            self._waiting.append(request)
-            return False
-        self._count(request)
-        return True
-
-    def future(self, number: int) -> APIFuture[Any] | None:
-        """Who waits for request `number`, if anybody does."""
-        request = self._requests.get(number)
-        return None if request is None else request.future
+    def add(self, message: Sample, future: APIFuture[Any]) -> InterruptibleFuture[None] | None:
+        """None: there is room for the request, and it is taken. Otherwise it waits for this, its turn."""
+        number = message.request
+        turn: InterruptibleFuture[None] | None = None
+        if self._turns or not self._has_room(message):
+            turn = InterruptibleFuture()
+        # From here on without a call, here and below, which Ctrl-C could come in after.
+        self.futures[number] = future
+        self._messages[number] = message
+        if turn is not None:
+            self._turns[number] = turn
+            return turn
+        self._sent += 1
+        self._sent_bytes += message.ask.prompt_bytes
+        return None
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Forget these requests."""
         for number in numbers:
-            request = self._requests.pop(number, None)
-            if request is None:
+            if number not in self.futures:
                 continue
-            if request.waits:
-                self._waiting.remove(request)
+            message = self._messages[number]
+            del self.futures[number], self._messages[number]
+            if number in self._turns:
+                turn = self._turns[number]
+                del self._turns[number]
+                turn.set_result(None)
             else:
                 self._sent -= 1
-                self._sent_bytes -= request.cost
+                self._sent_bytes -= message.ask.prompt_bytes
 
-    def next_with_room(self) -> Request | None:
+    def next_with_room(self) -> Sample | None:
         """The first in line, if there is room for it."""
-        return self._waiting[0] if self._waiting and self._has_room(self._waiting[0]) else None
+        for number in self._turns:
+            return message if self._has_room(message := self._messages[number]) else None
+        return None
 
-    def take(self, request: Request) -> None:
-        """`request`, the first in line, has been sent."""
-        self._waiting.popleft()
-        self._count(request)
-        if request.turn is not None:
-            request.turn.set_result(None)
+    def take(self, message: Sample) -> None:
+        """This request, the first in line, has been sent."""
+        turn = self._turns[message.request]
+        del self._turns[message.request]
+        self._sent += 1
+        self._sent_bytes += message.ask.prompt_bytes
+        turn.set_result(None)
 
-    def sent(self) -> list[Request]:
+    def sent(self) -> list[Sample]:
         """All that the engine has, in the order in which it got it."""
-        return [request for request in self._requests.values() if not request.waits]
+        return [message for number, message in self._messages.items() if number not in self._turns]
 
-    def clear(self) -> list[Request]:
-        """Forget everything, and return it."""
-        requests = list(self._requests.values())
-        self._requests.clear()
-        self._waiting.clear()
-        self._sent = self._sent_bytes = 0
-        return requests
+    def clear(self) -> list[APIFuture[Any]]:
+        """Forget everything; returns who waits."""
+        futures = list(self.futures.values())
+        self.remove(list(self.futures))
+        return futures
 
-    def _has_room(self, request: Request) -> bool:
+    def _has_room(self, message: Sample) -> bool:
         # One too large for any room goes alone.
         return self._sent == 0 or (
-            self._sent < self.most_requests and self._sent_bytes + request.cost <= self.most_bytes
+            self._sent < self.most_requests and self._sent_bytes + message.ask.prompt_bytes <= self.most_bytes
         )
-
-    def _count(self, request: Request) -> None:
-        self._sent += 1
-        self._sent_bytes += request.cost
-
-
-def _size(chunk: object) -> int:
-    if isinstance(chunk, TextChunk):
-        return chunk.tokens.nbytes
-    if isinstance(chunk, ImageChunk):
-        return chunk.data.nbytes
-    return chunk.dmel.nbytes if isinstance(chunk, DmelChunk) else 0

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import base64
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from tinker_sidecar.protocol import Chunk, ImageChunk, ImagePointerChunk, Sample, Tensor, TextChunk
+from tinker_sidecar.protocol import Ask, Chunk, ImageChunk, ImagePointerChunk, Tensor, TextChunk
 
-__all__ = ["encode_asample", "prompt_length"]
+__all__ = ["AsampleEncoder", "prompt_length"]
 
 _encode = msgspec.json.Encoder().encode
 
 
-def encode_asample(request: Sample, sampling_session_id: str, seq_id: int) -> bytes:
-    """The JSON body of `asample`. A field newer than the oldest servers is sent only when used."""
-    params = request.params
+class AsampleEncoder:
+    """Makes the JSON bodies of `asample` for one sampling session.
+
+    What one request asks for is kept as JSON for the next, since a group's requests ask for the same.
+    """
+
+    def __init__(self, sampling_session_id: str) -> None:
+        self._head = b'{"sampling_session_id":%b,"seq_id":' % _encode(sampling_session_id)
+        self._last: tuple[int, bytes] = (0, b"")
+
+    def encode(self, ask: Ask, seq_id: int) -> bytes:
+        number, tail = self._last
+        if number != ask.number:
+            tail = _encode_ask(ask)[1:]
+            self._last = ask.number, tail
+        return b"%b%d,%b" % (self._head, seq_id, tail)
+
+
+def _encode_ask(ask: Ask) -> bytes:
+    """A field newer than the oldest servers is sent only when used."""
+    params = ask.params
     body: dict[str, Any] = {
-        "sampling_session_id": sampling_session_id,
-        "seq_id": seq_id,
-        "num_samples": request.num_samples,
-        "prompt": {"chunks": [_chunk(chunk) for chunk in request.prompt]},
+        "num_samples": ask.num_samples,
+        "prompt": {"chunks": [_chunk(chunk) for chunk in ask.prompt]},
         "sampling_params": {
             name: value
             for name, value in (
@@ -35,19 +50,19 @@ def encode_asample(request: Sample, sampling_session_id: str, seq_id: int) -> by
             )
             if value is not None
         },
-        "prompt_logprobs": request.prompt_logprobs,
-        "topk_prompt_logprobs": request.topk_prompt_logprobs,
+        "prompt_logprobs": ask.prompt_logprobs,
+        "topk_prompt_logprobs": ask.topk_prompt_logprobs,
         "type": "sample",
     }
-    if request.topk_sample_logprobs:
-        body["topk_sample_logprobs"] = request.topk_sample_logprobs
-    if request.target_prompt_logprobs is not None:
-        body["target_prompt_logprobs"] = _tensor(request.target_prompt_logprobs)
-    if request.prompt_alt_tokens_k:
-        body["prompt_alt_tokens_k"] = request.prompt_alt_tokens_k
-    if request.prompt_logprobs_last_n is not None:
-        body["prompt_logprobs_last_n"] = request.prompt_logprobs_last_n
-    if request.record_stability_info:
+    if ask.topk_sample_logprobs:
+        body["topk_sample_logprobs"] = ask.topk_sample_logprobs
+    if ask.target_prompt_logprobs is not None:
+        body["target_prompt_logprobs"] = _tensor(ask.target_prompt_logprobs)
+    if ask.prompt_alt_tokens_k:
+        body["prompt_alt_tokens_k"] = ask.prompt_alt_tokens_k
+    if ask.prompt_logprobs_last_n is not None:
+        body["prompt_logprobs_last_n"] = ask.prompt_logprobs_last_n
+    if ask.record_stability_info:
         body["record_stability_info"] = True
     return _encode(body)
 
@@ -67,7 +82,7 @@ def prompt_length(prompt: list[Chunk]) -> int | None:
 
 def _chunk(chunk: Chunk) -> dict[str, Any]:
     if isinstance(chunk, TextChunk):
-        return {"type": "encoded_text", "tokens": _token_ids(bytes(chunk.tokens))}
+        return {"type": "encoded_text", "tokens": chunk.tokens.cast("i").tolist()}
     if isinstance(chunk, ImageChunk):
         fields: dict[str, Any] = {
             "type": "image",
@@ -81,12 +96,6 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
     if chunk.expected_tokens is not None:
         fields["expected_tokens"] = chunk.expected_tokens
     return fields
-
-
-@lru_cache(maxsize=4)
-def _token_ids(tokens: bytes) -> msgspec.Raw:
-    """A list of ids in JSON, kept since a group's requests have the same prompt."""
-    return msgspec.Raw(_encode(memoryview(tokens).cast("i").tolist()))
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:

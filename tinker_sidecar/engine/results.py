@@ -11,7 +11,7 @@ import msgspec
 from tinker_sidecar.engine.failures import EngineError, invalid_response
 from tinker_sidecar.engine.protobuf import Message
 from tinker_sidecar.engine.requests import prompt_length
-from tinker_sidecar.protocol import Failure, Sample, SampledSequence, SampleResult, Tensor, TopK
+from tinker_sidecar.protocol import Ask, Failure, SampledSequence, SampleResult, Tensor, TopK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,9 +90,10 @@ _decode_json = msgspec.json.Decoder(_JsonAnswer).decode
 
 
 def decode_answer(
-    content_type: str, content: bytes, promise: Promise, request: Sample
+    content_type: str, content: bytes, promise: Promise, ask: Ask
 ) -> bytes | Pending | PayloadSize:
-    """What a 200 from `retrieve_future` says of `request`; a result comes as an encoded `SampleResult`.
+    """What a 200 from `retrieve_future` says of who asked for `ask`; a result comes as an encoded
+    `SampleResult`.
 
     Raises `EngineError` when the request failed (`RequestFailedError`) or the answer is malformed
     (`APIResponseValidationError`).
@@ -109,14 +110,14 @@ def decode_answer(
         if answer.sequences is None:
             return _not_a_result(answer, content, promise)
         result = _from_json(answer, promise)
-    result = _with_whole_prompt(result, prompt_length(request.prompt))
-    if len(result.sequences) != request.num_samples:
+    result = _with_whole_prompt(result, prompt_length(ask.prompt))
+    if len(result.sequences) != ask.num_samples:
         # A body cut short can still parse.
         raise invalid_response(
             f"malformed result of request {promise.request_id}: "
-            f"{len(result.sequences)} sequences instead of {request.num_samples}"
+            f"{len(result.sequences)} sequences instead of {ask.num_samples}"
         )
-    _check_honoured(request, result)
+    _check_honoured(ask, result)
     try:
         return _encode_result(result)
     except OverflowError as error:  # JSON has integers of any size.
@@ -140,13 +141,13 @@ def _not_a_result(answer: _JsonAnswer, content: bytes, promise: Promise) -> Pend
     raise invalid_response(f"the result of request {promise.request_id} has no `sequences`", content)
 
 
-def _check_honoured(request: Sample, result: SampleResult) -> None:
+def _check_honoured(ask: Ask, result: SampleResult) -> None:
     """Fail where a server too old for a feature ignored it, rather than pass on what was not asked for."""
-    if request.prompt_alt_tokens_k and result.prompt_alt_tokens is None:
+    if ask.prompt_alt_tokens_k and result.prompt_alt_tokens is None:
         raise _ignored("prompt_alt_tokens_k")
-    if request.target_prompt_logprobs is not None and result.target_prompt_logprobs is None:
+    if ask.target_prompt_logprobs is not None and result.target_prompt_logprobs is None:
         raise _ignored("target_prompt_logprobs")
-    last_n, logprobs = request.prompt_logprobs_last_n, result.prompt_logprobs
+    last_n, logprobs = ask.prompt_logprobs_last_n, result.prompt_logprobs
     if last_n is not None and logprobs is not None:
         before = logprobs.cast("f")[: max(0, len(logprobs) // 4 - last_n)]
         if not all(map(math.isnan, before)):

@@ -114,7 +114,7 @@ class Retrieval:
 
     def _read(self, response: Response) -> bytes | Pending | PayloadSize:
         if response.status == 200:
-            return decode_answer(response.content_type, response.content, self._promise, self._request)
+            return decode_answer(response.content_type, response.content, self._promise, self._request.ask)
         if response.status == 408:
             return _pending(response)
         raise status_error(response.status, response.content, "retrieve_future")

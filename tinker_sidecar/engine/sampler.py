@@ -19,7 +19,7 @@ from tinker_sidecar.engine.http import Lane
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.progress import StuckDetector
-from tinker_sidecar.engine.requests import encode_asample
+from tinker_sidecar.engine.requests import AsampleEncoder
 from tinker_sidecar.engine.results import Promise
 from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
@@ -107,6 +107,7 @@ class Sampler:
         self._policy = RetryPolicy(retry, enabled=not session.flags.sample_no_retries)
         self._observer = observer
         self._seq_id_base = info.clone * CLONE_BLOCK
+        self._encoder = AsampleEncoder(info.sampling_session_id)
         self._poller: FuturesPoller | None = None
         slots = [retry.max_connections or sys.maxsize]
         if session.flags.sample_use_retrieve_futures:
@@ -154,7 +155,7 @@ class Sampler:
         resubmissions = 0
         while True:
             seq_id = self._seq_id_base + n
-            body = encode_asample(request, self.info.sampling_session_id, seq_id)
+            body = self._encoder.encode(request.ask, seq_id)
             started = monotonic()
             promise = await self._submit(body)
             retrieval = Retrieval(
