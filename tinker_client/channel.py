@@ -75,7 +75,6 @@ class Channel:
         self._doorbell = Doorbell(self._results.fd, exit_fd)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReader] | None
         self._loops = weakref.WeakKeyDictionary()
-        self._last_loop: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None
         self._thread = threading.Thread(target=self._receive, name="tinker-sidecar-receiver", daemon=True)
         self._thread.start()
 
@@ -112,11 +111,8 @@ class Channel:
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have `loop`, the running one, read what comes as long as it lives."""
-        if self._last_loop() is loop:
-            return  # Each await passes here.
         if self._loops is not None and loop not in self._loops:
             self._loops[loop] = LoopReader(loop, self._results.fd, self._read_on_loop)
-        self._last_loop = weakref.ref(loop)
 
     def join(self) -> None:
         """Wait for the receiving thread, which ends with the sidecar and frees the sockets."""

@@ -6,6 +6,7 @@ import _thread
 import concurrent.futures
 import contextlib
 import contextvars
+import logging
 import threading
 import time
 from collections import defaultdict, deque
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = ["APIFuture", "Call", "InterruptibleFuture", "wake_together"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -90,9 +93,12 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
                 self._state = FINISHED
             elif self._state != FINISHED:
                 return
-        if self._done_callbacks:
-            self._invoke_callbacks()  # type: ignore[attr-defined]  # Typeshed leaves it out.
-            self._done_callbacks = []
+        for callback in self._done_callbacks:
+            try:
+                callback(self)
+            except Exception:  # It is the user's, and others wait for theirs.
+                logger.exception("a callback of %r failed", self)
+        self._done_callbacks = []
 
     def _wait(self, timeout: float | None) -> None:
         """Block until the outcome is there or `timeout` is over."""
@@ -167,17 +173,21 @@ class APIFuture(InterruptibleFuture[T]):
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio  # Here and below: half of what `import tinker_client` would take.
 
-        if not self.done():
+        if self._state not in _DONE:
             loop = asyncio.get_running_loop()
             if self.call is not None:
                 self.call.read_on(loop)
             waiter = _Waiter(loop)
-            self.add_done_callback(waiter.wake)
-            try:
-                yield waiter
-            except asyncio.CancelledError:
-                self.cancel()
-                raise
+            with self._condition:
+                waits = self._state not in _DONE
+                if waits:
+                    self._done_callbacks.append(waiter.wake)
+            if waits:
+                try:
+                    yield waiter
+                except asyncio.CancelledError:
+                    self.cancel()
+                    raise
         if self._state != FINISHED:
             raise asyncio.CancelledError
         return self.result()

@@ -242,7 +242,7 @@ class SamplingClient:
             backend = handle.backend
         request = backend.number()
         future.call = SamplingCall(handle, request)
-        backend.submit(Sample(request, handle.number, handle.next_n(), ask), future)
+        backend.submit(Sample(request, handle.number, handle.next_n(), ask.number), ask, future)
         return future
 
     # What it is

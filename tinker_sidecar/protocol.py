@@ -202,8 +202,8 @@ class OpenSampler(_Wire, frozen=True, tag="open_sampler"):
     retry: Retry
 
 
-class Ask(_Wire, frozen=True):
-    """What samples are asked for. Requests may share one: asks of the same `number` are the same."""
+class Ask(_Wire, frozen=True, tag="ask"):
+    """What the `Sample`s that follow ask for: a group's requests share it. `number` is its alone."""
 
     number: int
     prompt_bytes: int
@@ -226,7 +226,8 @@ class Sample(_Wire, frozen=True, tag="sample"):
     request: int
     sampler: int
     n: int
-    ask: Ask
+    ask: int
+    """The number of the last `Ask`."""
 
 
 class Cancel(_Wire, frozen=True, tag="cancel"):
@@ -271,6 +272,7 @@ class Resend(_Wire, frozen=True, tag="resend"):
 Message = (
     OpenSession
     | OpenSampler
+    | Ask
     | Sample
     | Cancel
     | Query

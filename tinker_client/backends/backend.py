@@ -22,7 +22,7 @@ from tinker_client.errors import SidecarDiedError, SidecarError, SidecarStartupE
 from tinker_client.futures import APIFuture, InterruptibleFuture, wake_together
 from tinker_client.running_loop import runs_event_loop
 from tinker_client.types import SampleResponse
-from tinker_sidecar.protocol import Batch, Cancel, Event, LogRecord, Message, QueueState, Reply, Sample
+from tinker_sidecar.protocol import Ask, Batch, Cancel, Event, LogRecord, Message, QueueState, Reply, Sample
 
 if TYPE_CHECKING:
     import asyncio
@@ -80,7 +80,11 @@ class Backend:
         """A number no session, sampler, call or request of this backend has had."""
         self._generations = itertools.count(1)
         self._in_flight = InFlight()
+        self._last_ask: Ask | None = None
+        """What this host was sent last."""
         self._calls: dict[int, tuple[concurrent.futures.Future[Any], Message]] = {}
+        self._lent: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
+        """The host that a loop last lent itself to, and that loop."""
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
         self._queue_observers: dict[int, Callable[[str, str | None], None]] = {}
         self._switch_interval = SwitchInterval()
@@ -121,8 +125,8 @@ class Backend:
         if (host := self._host) is not None:
             host.send(message)
 
-    def submit(self, message: Sample, future: APIFuture[Any]) -> None:
-        """Send `message` and complete `future` when it is answered.
+    def submit(self, sample: Sample, ask: Ask, future: APIFuture[Any]) -> None:
+        """Send `sample`, which asks for `ask`, and complete `future` when it is answered.
 
         If the engine has too much already it is sent later; the calling thread waits for that unless it
         runs an event loop.
@@ -131,19 +135,18 @@ class Backend:
             _refuse_at_exit()
         try:
             with self.lock:
-                host = self._host
-                if host is None:
+                if self._host is None:
                     raise SidecarDiedError(self._death or "the client was shut down meanwhile")
                 if self._switch_interval.seconds is not None:
                     self._switch_interval.adjust(busy=True)
-                turn = self._in_flight.add(message, future)
+                turn = self._in_flight.add(sample, ask, future)
                 if turn is None:
-                    host.send(message)
+                    self._send_sample(sample, ask)
             if turn is not None and not runs_event_loop():
                 self.wait(turn.done, None)
                 turn.result()  # In case another thread does the reading.
         except BaseException:  # Ctrl-C included.
-            self.cancel(message.request)
+            self.cancel(sample.request)
             raise
 
     def call(self, message: Callable[[int], Message]) -> concurrent.futures.Future[Any]:
@@ -168,8 +171,10 @@ class Backend:
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lend `loop`, the running one, to the delivery of batches."""
-        if (host := self._host) is not None:
+        host, (last_host, last_loop) = self._host, self._lent
+        if host is not None and (host is not last_host or loop is not last_loop()):
             host.read_on(loop)
+            self._lent = host, weakref.ref(loop)
 
     def cancel(self, request: int) -> None:
         """Forget a request and have the engine drop it."""
@@ -265,21 +270,28 @@ class Backend:
     def _launch(self) -> None:
         host = self._start_host(self)
         self.generation = next(self._generations)  # First: who sees the host must see that nothing is open.
-        self._host = host
+        self._host, self._last_ask = host, None
         self._death = None
         # In the order in which all of it was asked for: numbers are given in turn.
         again: list[tuple[int, Callable[[], None]]] = [(it.number, it.reopen) for it in self._opened]
         again += [(number, partial(host.send, message)) for number, (_, message) in self._calls.items()]
         for _, act in sorted(again, key=itemgetter(0)):
             act()
-        for message in self._in_flight.sent():
-            host.send(message)
+        for sample, ask in self._in_flight.sent():
+            self._send_sample(sample, ask)
+
+    def _send_sample(self, sample: Sample, ask: Ask) -> None:
+        if (host := self._host) is not None:
+            if ask is not self._last_ask:
+                host.send(ask)
+                self._last_ask = ask
+            host.send(sample)
 
     def _forget(self, requests: Iterable[int]) -> None:
         self._in_flight.remove(requests)
-        while (message := self._in_flight.next_with_room()) is not None:
-            self.send(message)
-            self._in_flight.take(message)  # Now, lest Ctrl-C come in between; sent twice is sent once.
+        while (request := self._in_flight.next_with_room()) is not None:
+            self._send_sample(*request)
+            self._in_flight.take(*request)  # Now, lest Ctrl-C come in between; sent twice is sent once.
         self._switch_interval.adjust(busy=bool(self._in_flight.futures))
 
     # Ending
@@ -347,6 +359,10 @@ def _refuse_at_exit() -> NoReturn:
     if threading.current_thread().daemon:
         threading.Event().wait()
     raise SidecarError("the interpreter is shutting down: no more requests can be sent")
+
+
+def _no_loop() -> None:
+    return None
 
 
 def _complete(future: concurrent.futures.Future[Any] | None, value: object) -> None:

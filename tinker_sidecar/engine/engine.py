@@ -15,6 +15,7 @@ from tinker_sidecar.engine.sampler import Sampler, open_sampler
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.protocol import (
     Ack,
+    Ask,
     Batch,
     Cancel,
     CloseSampler,
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _CLOSED = Failure("TinkerError", "the client or its service client has been closed")
 
+_OUT_OF_ORDER = Failure("SidecarIPCError", "a request came without what it asks for")
+
 _T = TypeVar("_T")
 
 
@@ -51,9 +54,11 @@ class Engine:
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
         self._session_of: dict[int, int] = {}
         self._requests: dict[int, asyncio.Task[None]] = {}
+        self._ask: Ask | None = None
         self._sampler_of: dict[int, int] = {}
         self._closings: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
+            Ask: self._on_ask,
             Sample: self._on_sample,
             Query: self._on_query,
             Ack: self._on_ack,
@@ -69,11 +74,17 @@ class Engine:
         """Begin what `message` asks for; its answer, if it has one, comes in a batch."""
         self._handlers[type(message)](message)
 
+    def _on_ask(self, message: Ask) -> None:
+        self._ask = message
+
     def _on_sample(self, message: Sample) -> None:
         if message.request in self._requests:
             return  # Ctrl-C had the client send it twice.
+        if self._ask is None or self._ask.number != message.ask:
+            self.outbox.failed(message.request, _OUT_OF_ORDER)
+            return
         self._sampler_of[message.request] = message.sampler
-        self._start(message.request, self._sample(message))
+        self._start(message.request, self._sample(message, self._ask))
 
     def _on_query(self, message: Query) -> None:
         self._start(message.call, self._query(message))
@@ -119,11 +130,11 @@ class Engine:
 
     # Requests
 
-    async def _sample(self, request: Sample) -> None:
+    async def _sample(self, request: Sample, ask: Ask) -> None:
         number = request.request
         try:
             sampler = await self._opened(self._samplers.get(request.sampler))
-            result = await sampler.sample(request)
+            result = await sampler.sample(request, ask)
             self.outbox.done(number, result.payload, result.taken)
         except EngineError as error:
             self.outbox.failed(number, error.failure)

@@ -14,7 +14,7 @@ from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.results import PROTOBUF, PayloadSize, Pending, Promise, decode_answer
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
 from tinker_sidecar.engine.session import Session
-from tinker_sidecar.protocol import Sample
+from tinker_sidecar.protocol import Ask
 
 __all__ = ["QueueObserver", "Retrieval"]
 
@@ -35,7 +35,8 @@ class Retrieval:
         session: Session,
         promise: Promise,
         *,
-        request: Sample,
+        request: int,
+        ask: Ask,
         submission_seconds: float,
         policy: RetryPolicy,
         observer: QueueObserver,
@@ -43,6 +44,7 @@ class Retrieval:
         self._session = session
         self._promise = promise
         self._request = request
+        self._ask = ask
         self._submission_seconds = submission_seconds
         self._policy = policy
         self._observer = observer
@@ -65,21 +67,21 @@ class Retrieval:
             return await self._poll()
         self._size = await poller.wait(self._promise.request_id)
         self._lane = Lane.SHORT  # There is nothing left to wait for.
-        self._session.outbox.expect(self._request.request)
+        self._session.outbox.expect(self._request)
         try:
             return await self._poll()
         except asyncio.CancelledError:
             poller.retrieved(self._promise.request_id)  # Or as good as.
             raise
         finally:
-            self._session.outbox.expect_no_more(self._request.request)
+            self._session.outbox.expect_no_more(self._request)
 
     async def _poll(self) -> bytes:
         while True:
             try:
-                answer = await self._ask()
+                answer = await self._attempt()
             except EngineError as error:
-                self._session.outbox.expect_no_more(self._request.request)
+                self._session.outbox.expect_no_more(self._request)
                 await self._overcome(error)
                 continue
             self._bad_requests = self._malformed = 0
@@ -92,7 +94,7 @@ class Retrieval:
                 self._tell(Pending("active", None))
                 return answer
 
-    async def _ask(self) -> bytes | Pending | PayloadSize:
+    async def _attempt(self) -> bytes | Pending | PayloadSize:
         """Ask once; without knowing the size first for that, and then when there is room for it."""
         await self._session.outbox.room()
         if self._size:
@@ -114,7 +116,7 @@ class Retrieval:
 
     def _read(self, response: Response) -> bytes | Pending | PayloadSize:
         if response.status == 200:
-            return decode_answer(response.content_type, response.content, self._promise, self._request.ask)
+            return decode_answer(response.content_type, response.content, self._promise, self._ask)
         if response.status == 408:
             return _pending(response)
         raise status_error(response.status, response.content, "retrieve_future")

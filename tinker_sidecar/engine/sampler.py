@@ -24,7 +24,7 @@ from tinker_sidecar.engine.results import Promise
 from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
 from tinker_sidecar.engine.session import Session
-from tinker_sidecar.protocol import OpenSampler, Retry, Sample, SamplerInfo
+from tinker_sidecar.protocol import Ask, OpenSampler, Retry, Sample, SamplerInfo
 
 __all__ = ["CLONE_BLOCK", "Sampler", "open_sampler"]
 
@@ -128,18 +128,18 @@ class Sampler:
         if self._stuck_detector is not None:
             self._stuck_detector.close()
 
-    async def sample(self, request: Sample) -> Result:
-        """The result of `request`."""
+    async def sample(self, request: Sample, ask: Ask) -> Result:
+        """The result of `request`, which asks for `ask`."""
         async with self._slots.hold(1):
             if self._stuck_detector is None:
-                return await self._sample(request)
-            return await self._sample_watched(request, self._stuck_detector)
+                return await self._sample(request, ask)
+            return await self._sample_watched(request, ask, self._stuck_detector)
 
-    async def _sample_watched(self, request: Sample, detector: StuckDetector) -> Result:
+    async def _sample_watched(self, request: Sample, ask: Ask, detector: StuckDetector) -> Result:
         finished = False
         task = detector.begin(self._seq_id_base + request.n)
         try:
-            result = await self._sample(request)
+            result = await self._sample(request, ask)
             finished = True
             return result
         except asyncio.CancelledError:
@@ -149,19 +149,20 @@ class Sampler:
         finally:
             detector.end(task, finished=finished)
 
-    async def _sample(self, request: Sample) -> Result:
+    async def _sample(self, request: Sample, ask: Ask) -> Result:
         n = request.n
         waits = self._policy.delays()
         resubmissions = 0
         while True:
             seq_id = self._seq_id_base + n
-            body = self._encoder.encode(request.ask, seq_id)
+            body = self._encoder.encode(ask, seq_id)
             started = monotonic()
             promise = await self._submit(body)
             retrieval = Retrieval(
                 self._session,
                 promise,
-                request=request,
+                request=request.request,
+                ask=ask,
                 submission_seconds=monotonic() - started,
                 policy=self._policy,
                 observer=self._observer,
