@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -80,6 +81,23 @@ def test_ctrl_c_during_the_exit(launch: Launch, slow_server: LocalServer, sideca
 
     program.wait()
     program.assert_nothing_left()
+
+
+IN_A_HURRY = """
+import atexit
+ServiceClient(base_url="local")
+atexit.register(say, "leaving")  # The last registered is the first to run.
+"""
+
+
+def test_ctrl_c_while_everything_ends(launch: Launch) -> None:
+    """The local server takes a moment, but whoever is in a hurry need not wait, or read a traceback."""
+    program = launch(IN_A_HURRY, variables={"TINKER_SIDECAR_LOCAL_ENGINE": "sim"})
+    program.expect("leaving")
+    time.sleep(0.1)
+    os.kill(program.pid, signal.SIGINT)
+
+    program.assert_ends_well()
 
 
 def test_sigterm_to_the_process_group(launch: Launch, slow_server: LocalServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -70,11 +71,12 @@ def _in_process_host(backend: Backend) -> Host:
 def _at_exit() -> None:
     global _exiting
     _exiting = True
-    with _lock:
-        backends = list(_backends.values())
-    for backend in backends:
-        backend.close(at_exit=True)
-    local.shutdown()
+    with contextlib.suppress(KeyboardInterrupt):  # All of it ends with this process, too.
+        with _lock:
+            backends = list(_backends.values())
+        for backend in backends:
+            backend.close(at_exit=True)
+        local.shutdown()
 
 
 def _after_fork_in_child() -> None:
