@@ -114,12 +114,14 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
                 while not there.acquire(timeout=1.0):
                     pass
         finally:
-            with self._condition, contextlib.suppress(ValueError):
-                self._done_callbacks.remove(wake)
+            with self._condition:
+                # A new list, since another thread may be going through the old one.
+                self._done_callbacks = [other for other in self._done_callbacks if other is not wake]
 
 
 def _release(lock: threading.Lock, _: object) -> None:
-    lock.release()
+    with contextlib.suppress(RuntimeError):  # It has been, before a Ctrl-C.
+        lock.release()
 
 
 class APIFuture(InterruptibleFuture[T]):

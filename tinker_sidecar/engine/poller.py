@@ -46,6 +46,7 @@ class FuturesPoller:
             "sampling_session_id": sampling_session_id,
             "cloned_sampler_id": clone,
         }
+        self._submitting = 0
         self._waiting: dict[str, asyncio.Future[int]] = {}
         self._finished: dict[str, int] = {}
         self._given_up: set[str] = set()
@@ -61,6 +62,15 @@ class FuturesPoller:
     def is_unsupported(self) -> bool:
         """The server has no such route, whatever its flags say."""
         return self._failure is not None and self._failure.status == 404
+
+    def submitting(self) -> None:
+        """A request is on its way to the server: the poll is to be there in time, not a round trip later."""
+        self._submitting += 1
+        self._work.set()
+
+    def submitted(self) -> None:
+        """It has arrived, and is waited for next, or has failed."""
+        self._submitting -= 1
 
     async def wait(self, request_id: str) -> int:
         """Bytes of the result of `request_id`, as soon as it is there (0: not known)."""
@@ -95,7 +105,9 @@ class FuturesPoller:
         bad_requests = malformed = 0
         waits = self._policy.delays()
         while True:
-            if not (self._waiting or self._retrieved or self._cursor > self._reported_cursor):
+            if not (
+                self._waiting or self._submitting or self._retrieved or self._cursor > self._reported_cursor
+            ):
                 self._work.clear()
                 await self._work.wait()
             try:
@@ -124,7 +136,7 @@ class FuturesPoller:
             "prev_cursor": self._cursor,
             "retrieved_request_ids": acknowledged,
         }
-        if not self._waiting:
+        if not (self._waiting or self._submitting):
             body["timeout"] = 0
         self._retrieved = []
         try:

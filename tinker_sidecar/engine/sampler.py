@@ -225,11 +225,17 @@ class Sampler:
     async def _dispatch(self, body: bytes) -> Promise:
         """Send `body` once, when there is room for it."""
         async with self._session.dispatches.hold(len(body)):
+            poller = self._poller
+            if poller is not None:
+                poller.submitting()
             try:
                 response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
             except asyncio.CancelledError:
                 self._session.spawn(self._take_back(body))
                 raise
+            finally:
+                if poller is not None:
+                    poller.submitted()
         return response.read(Promise, "asample")
 
     async def _take_back(self, body: bytes) -> None:
