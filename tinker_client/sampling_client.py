@@ -237,7 +237,7 @@ class SamplingClient:
         ask = self._asks.ask(*arguments)
         handle = self._handle
         backend = handle.backend
-        if handle.generation != backend.generation:  # Never in a forked child, either.
+        if handle.generation != backend.generation:  # Always so in a forked child.
             handle = self._opened_handle()
             backend = handle.backend
         request = backend.number()

@@ -83,8 +83,8 @@ class Backend:
         self._last_ask: Ask | None = None
         """What this host was sent last."""
         self._calls: dict[int, tuple[concurrent.futures.Future[Any], Message]] = {}
-        self._lent: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
-        """The host that a loop last lent itself to, and that loop."""
+        self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
+        """The host that a loop last began to read for, and that loop."""
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
         self._queue_observers: dict[int, Callable[[str, str | None], None]] = {}
         self._switch_interval = SwitchInterval()
@@ -171,10 +171,10 @@ class Backend:
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lend `loop`, the running one, to the delivery of batches."""
-        host, (last_host, last_loop) = self._host, self._lent
+        host, (last_host, last_loop) = self._host, self._reading
         if host is not None and (host is not last_host or loop is not last_loop()):
             host.read_on(loop)
-            self._lent = host, weakref.ref(loop)
+            self._reading = host, weakref.ref(loop)
 
     def cancel(self, request: int) -> None:
         """Forget a request and have the engine drop it."""

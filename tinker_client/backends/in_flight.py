@@ -61,10 +61,10 @@ class InFlight:
 
     def next_with_room(self) -> tuple[Sample, Ask] | None:
         """The first in line, if there is room for it."""
-        for number in self._turns:
-            request = self._requests[number]
-            return request if self._has_room(request[1]) else None
-        return None
+        if not self._turns:
+            return None
+        request = self._requests[next(iter(self._turns))]
+        return request if self._has_room(request[1]) else None
 
     def take(self, sample: Sample, ask: Ask) -> None:
         """This request, the first in line, has been sent."""
