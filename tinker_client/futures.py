@@ -83,7 +83,7 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
             self._wait(timeout)
         return super().exception(0)
 
-    def complete(self, result: T) -> None:
+    def _complete(self, result: T) -> None:
         """`set_result`, unless there is an outcome; after Ctrl-C tore it, call it again."""
         with self._condition:
             if self._state not in _DONE:

@@ -211,7 +211,7 @@ class Backend:
             for number, payload in zip(batch.done, batch.payloads, strict=True):
                 future = futures.get(number)
                 if future is not None:
-                    future.complete(SampleResponse.from_wire(payload))
+                    future._complete(SampleResponse.from_wire(payload))
             for number, failure in batch.failed:
                 _fail(futures.get(number), from_failure(failure))
             for reply in batch.replies:
