@@ -6,7 +6,6 @@ import _thread
 import concurrent.futures
 import contextlib
 import contextvars
-import logging
 import threading
 import time
 from collections import defaultdict, deque
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = ["APIFuture", "Call", "InterruptibleFuture", "wake_together"]
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -93,12 +90,9 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
                 self._state = FINISHED
             elif self._state != FINISHED:
                 return
-        for callback in self._done_callbacks:
-            try:
-                callback(self)
-            except Exception:  # It is the user's, and others wait for theirs.
-                logger.exception("a callback of %r failed", self)
-        self._done_callbacks = []
+        if self._done_callbacks:
+            self._invoke_callbacks()  # type: ignore[attr-defined]  # Typeshed leaves it out.
+            self._done_callbacks = []
 
     def _wait(self, timeout: float | None) -> None:
         """Block until the outcome is there or `timeout` is over."""

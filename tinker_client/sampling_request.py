@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from operator import is_
 from typing import Any
@@ -33,10 +34,7 @@ class Asks:
 
     def ask(self, prompt: Any, num_samples: Any, sampling_params: Any, *options: Any) -> Ask:
         """Raises `TypeError` or `ValueError`, naming the argument."""
-        if type(prompt) is not ModelInput:
-            prompt = ModelInput.coerce(prompt)
-        if type(sampling_params) is not SamplingParams:
-            sampling_params = SamplingParams.coerce(sampling_params)
+        prompt, sampling_params = ModelInput.coerce(prompt), SamplingParams.coerce(sampling_params)
         arguments = (prompt, num_samples, sampling_params, *options)
         last = self._last
         if (
@@ -48,13 +46,9 @@ class Asks:
             return last[2]
         ask = _ask(prompt, num_samples, sampling_params, *options)
         # The lists are the caller's to change, and so is a tensor: it is looked at each time.
-        lists = (list(prompt.chunks), _copy(sampling_params.stop))
+        lists = (copy.copy(prompt.chunks), copy.copy(sampling_params.stop))
         self._last = None if ask.target_prompt_logprobs is not None else (arguments, lists, ask)
         return ask
-
-
-def _copy(stop: Any) -> Any:
-    return list(stop) if isinstance(stop, list) else stop
 
 
 def _ask(

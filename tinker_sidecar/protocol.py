@@ -207,6 +207,7 @@ class Ask(_Wire, frozen=True, tag="ask"):
 
     number: int
     prompt_bytes: int
+    """What `prompt` counts against the client's limit."""
     prompt: list[Chunk]
     num_samples: int
     params: SamplingParams

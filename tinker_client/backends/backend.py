@@ -82,7 +82,7 @@ class Backend:
         self._in_flight = InFlight()
         self._last_ask: Ask | None = None
         """What this host was sent last."""
-        self._calls: dict[int, tuple[concurrent.futures.Future[Any], Message]] = {}
+        self._calls: dict[int, tuple[InterruptibleFuture[Any], Message]] = {}
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
         """The host that a loop last began to read for, and that loop."""
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
@@ -137,8 +137,7 @@ class Backend:
             with self.lock:
                 if self._host is None:
                     raise SidecarDiedError(self._death or "the client was shut down meanwhile")
-                if self._switch_interval.seconds is not None:
-                    self._switch_interval.adjust(busy=True)
+                self._switch_interval.adjust(busy=True)
                 turn = self._in_flight.add(sample, ask, future)
                 if turn is None:
                     self._send_sample(sample, ask)
@@ -328,8 +327,8 @@ class Backend:
         future, _ = self._calls.get(reply.call, (None, None))
         if reply.failure is not None:
             _fail(future, from_failure(reply.failure))
-        else:
-            _complete(future, reply.data if reply.value is None else reply.value)
+        elif future is not None:
+            future._complete(reply.data if reply.value is None else reply.value)
 
     def _event(self, event: Event) -> None:
         if isinstance(event, LogRecord):
@@ -348,10 +347,10 @@ class Backend:
     def _pending_futures(self) -> list[concurrent.futures.Future[Any]]:
         """The futures of all who wait, who are forgotten."""
         with self.lock:
-            futures = [*self._in_flight.clear(), *(future for future, _ in self._calls.values())]
+            requests, calls = self._in_flight.clear(), list(self._calls.values())
             self._calls.clear()
             self._switch_interval.adjust(busy=False)
-        return futures
+        return [*requests, *(future for future, _ in calls)]
 
 
 def _refuse_at_exit() -> NoReturn:
@@ -365,15 +364,7 @@ def _no_loop() -> None:
     return None
 
 
-def _complete(future: concurrent.futures.Future[Any] | None, value: object) -> None:
-    if future is not None:
-        try:  # noqa: SIM105  # It costs nothing, and each result passes here.
-            future.set_result(value)
-        except concurrent.futures.InvalidStateError:
-            pass  # Cancelled in this very moment, or complete already.
-
-
 def _fail(future: concurrent.futures.Future[Any] | None, error: Exception) -> None:
     if future is not None:
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # As above.
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # Cancelled in this very moment.
             future.set_exception(error)

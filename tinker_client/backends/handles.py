@@ -171,10 +171,9 @@ class SamplerHandle(_Handle[SamplerInfo]):
 
     def open(self) -> concurrent.futures.Future[SamplerInfo]:
         """See that the engine knows this sampler; the future gets what it is or the reason why not."""
-        if self.generation != self.backend.generation:  # Each request passes here.
+        if self.generation != self.backend.generation:
             self.session.open()
-            self._opened()
-        return self._info
+        return self._opened()
 
     def known_info(self) -> SamplerInfo | None:
         """What the sampler is, if it is known without asking."""

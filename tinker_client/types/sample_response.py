@@ -64,9 +64,9 @@ class SampleResponse(View):
         On first use, when the result is malformed; the message says where.
     """
 
-    __slots__ = ("_payload",)
+    __slots__ = ("_exact", "_payload")
     _payload: bytes | memoryview
-    _exact: dict[str, Any] | None = None
+    _exact: dict[str, Any] | None
 
     def __init__(
         self,
@@ -114,6 +114,7 @@ class SampleResponse(View):
         """A view over an encoded `protocol.SampleResult`; nothing is decoded yet."""
         response = cls.__new__(cls)
         _set(response, "_payload", payload)
+        _set(response, "_exact", None)
         return response
 
     @lazy
