@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
-from tinker_client.doorbell import Doorbell
+from tinker_client.doorbell import Doorbell, Ring
 from tinker_client.errors import SidecarIPCError
 from tinker_client.futures import wake_together
 from tinker_client.loop_reader import LoopReader
@@ -30,7 +30,9 @@ __all__ = ["Channel"]
 _HEAD_START = 20
 """Milliseconds that event loops get to read what came before the receiving thread does it for them."""
 _TURN = 1000
-"""Milliseconds."""
+"""Milliseconds that any wait takes before it looks around."""
+_END_TIMEOUT = 5.0
+"""Seconds that the receiving thread gets to end: it may wait for what the thread that waits for it holds."""
 
 
 class Channel:
@@ -41,7 +43,8 @@ class Channel:
 
     Sending costs no GIL hand-off (see `tinker_sidecar.sockets`), and receiving costs one a batch, that of
     whoever waits: a thread that blocks on a future reads the socket itself, and so does an event loop
-    with awaiting tasks. The receiving thread reads it for everybody else.
+    with awaiting tasks. The receiving thread reads it for everybody else, and instead of a thread that does
+    not get on: a signal handler may interrupt any of them, and wait there for other threads.
     """
 
     def __init__(
@@ -65,10 +68,15 @@ class Channel:
         self._give_up = give_up
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Batch).decode
+        self._poller: int | None = None
+        """The thread that waits for batches on behalf of all that block."""
         self._reader: int | None = None
-        """The thread that reads. Not a lock: Ctrl-C could come between taking one and the `try` that gives
-        it back. A test and an assignment are one step to threads and signals, which only calls and loops
-        let in."""
+        """The thread that takes and delivers what has come. Neither is a lock, which Ctrl-C between taking it
+        and the `try` that gives it back would leave taken. CPython 3.11 to 3.13 switches threads and runs
+        signal handlers only at calls and loop jumps, so to test and assign without either is atomic."""
+        self._taken = 0
+        """Batches, to see whether a reader gets on."""
+        self._ended = False
         self._mapped: dict[int, memoryview] = {}
         """Lent payloads of the batch to deliver, by request: if Ctrl-C tears it, it goes on from there."""
         self._error: SidecarIPCError | None = None
@@ -87,10 +95,10 @@ class Channel:
 
         Returns at once when another thread reads already: it will see to everybody's batches.
         """
-        thread, before = threading.get_ident(), self._reader
+        thread, before = threading.get_ident(), self._poller
         if before not in (None, thread):
             return
-        self._reader = thread
+        self._poller = thread
         try:
             self._doorbell.mute()
             deadline = None if timeout is None else monotonic() + timeout
@@ -98,26 +106,23 @@ class Channel:
             poll.register(self._results.fd, select.POLLIN)
             poll.register(self._exit_fd, select.POLLIN)
             while self._read() and not done():
-                if deadline is None:
-                    # In turns, since Python runs no handler for a Ctrl-C that comes as a wait begins.
-                    ready = poll.poll(_TURN)
-                elif not (ready := poll.poll(max(0.0, deadline - monotonic()) * 1000)):
-                    return
-                if any(fd == self._exit_fd for fd, _ in ready):
+                left = _TURN if deadline is None else min(_TURN, (deadline - monotonic()) * 1000)
+                if left < 0 or any(fd == self._exit_fd for fd, _ in poll.poll(left)):
                     return
         finally:
-            self._reader = before  # This thread, if a callback of the user's waits while we deliver to it.
-            self._doorbell.unmute()
+            self._poller = before  # This thread, if it waits in a signal handler within another wait.
+            if before is None:
+                self._doorbell.unmute()
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have `loop`, the running one, read what comes as long as it lives."""
         if self._loops is not None and loop not in self._loops:
-            self._loops[loop] = LoopReader(loop, self._results.fd, self._read_on_loop)
+            self._loops[loop] = LoopReader(loop, self._results.fd, self._read)
 
     def join(self) -> None:
         """Wait for the receiving thread, which ends with the sidecar and frees the sockets."""
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        if threading.current_thread() is not self._thread and self._reader != threading.get_ident():
+            self._thread.join(_END_TIMEOUT)
 
     def _connect(self, kind: int, endpoint: str, secret: str) -> GilSocket:
         socket: zmq.Socket[Any] = self._context.socket(kind)
@@ -129,18 +134,41 @@ class Channel:
         return GilSocket(socket)
 
     def _receive(self) -> None:
+        try:
+            self._receive_until_exit()
+        except BaseException as error:  # noqa: BLE001 - Everybody who waits must hear of it.
+            self._error = SidecarIPCError(f"the thread that receives results failed: {error!r}")
+            self._give_up()
+        self._end()
+
+    def _receive_until_exit(self) -> None:
         exited = select.poll()
         exited.register(self._exit_fd, select.POLLIN)
-        while self._doorbell.wait():
-            if self._loops:
+        reader, taken = self._reader, self._taken
+        while (ring := self._doorbell.wait(_TURN)) is not Ring.EXIT:
+            if ring is Ring.RESULTS and self._loops:
                 exited.poll(_HEAD_START)  # They have heard it, too, and need the GIL more.
-            if self._try_reading():
+            elif ring is Ring.NONE:
+                if (reader, taken) == (self._reader, self._taken):
+                    self._dismiss(reader)
+                reader, taken = self._reader, self._taken
+            self._read()
+            if self._poller is None:
                 self._doorbell.unmute()
-            # Else the bell stays mute until whoever reads is done, and unmutes it.
-        while self._reader is not None:
+
+    def _dismiss(self, reader: int | None) -> None:
+        """Have another go on in place of `reader`, which may wait for just what it has to deliver."""
+        if reader is not None:
+            self._reader = None
+            self._ask_again()
+
+    def _end(self) -> None:
+        deadline = monotonic() + _TURN / 1000
+        while self._reader is not None and monotonic() < deadline:
             sleep(0.001)  # It has seen the exit, too, and is about to leave.
-        self._reader = threading.get_ident()  # For good: nobody reads after this.
+        self._reader = None
         self._read()
+        self._ended = True
         self._closed(self._error)
         loops, self._loops = self._loops, None
         for reader in list((loops or {}).values()):
@@ -149,32 +177,40 @@ class Channel:
             end.close()
         self._context.term()
 
-    def _read_on_loop(self) -> None:
-        with wake_together():  # Tasks go on after the reading, which others may have to do meanwhile.
-            self._try_reading()
-
-    def _try_reading(self) -> bool:
-        """Read, unless another thread does."""
-        thread, before = threading.get_ident(), self._reader
-        if before not in (None, thread):
-            return False
-        self._reader = thread
-        try:
-            self._read()
-        finally:
-            self._reader = before
-        return True
-
     def _read(self) -> bool:
-        """Deliver all that has come; False when the sidecar has turned out to be useless."""
-        try:
-            while self._error is None and (frame := self._results.receive()) is not None:
-                self._take(frame)
-        except BaseException:
-            # Ctrl-C, as this may be the main thread: what it tore out of our hands comes again.
-            self._requests.send(self._encode(Resend()))
-            raise
-        return self._error is None
+        """Deliver what has come, unless another thread does. False: no more will come."""
+        with wake_together():  # Tasks go on after the reading, which others may have to do meanwhile.
+            self._read_unless_another_does()
+        return self._error is None and not self._ended
+
+    def _read_unless_another_does(self) -> None:
+        thread = threading.get_ident()
+        if self._reader == thread:
+            self._dismiss(thread)  # This is a signal handler, which interrupts the delivery of a batch.
+        if self._reader is None:
+            self._reader = thread
+            try:
+                self._deliver_all(thread)
+            except BaseException:
+                # Ctrl-C, as this may be the main thread: what it tore out of our hands comes again.
+                self._ask_again()
+                raise
+            finally:
+                if self._reader == thread:
+                    self._reader = None
+
+    def _deliver_all(self, thread: int) -> None:
+        while (
+            self._reader == thread
+            and not self._ended
+            and self._error is None
+            and (frame := self._results.receive()) is not None
+        ):
+            self._taken += 1
+            self._take(frame)
+
+    def _ask_again(self) -> None:
+        self._requests.send(self._encode(Resend()))
 
     def _take(self, frame: bytes) -> None:
         try:
@@ -196,9 +232,10 @@ class Channel:
         for index, fd, size in batch.lent:
             number = batch.done[index]
             try:
-                if number not in self._mapped:
-                    self._mapped[number] = borrow(self._pid, fd, size)
-                answers[number] = self._mapped[number]
+                memory = self._mapped.get(number)
+                if memory is None:
+                    memory = self._mapped[number] = borrow(self._pid, fd, size)
+                answers[number] = memory
             except (FileNotFoundError, ProcessLookupError):
                 del answers[number]  # The sidecar has just died; whoever replaces it is asked again.
             except OSError as error:

@@ -6,8 +6,15 @@ import contextlib
 import ctypes
 import platform
 import select
+from enum import Enum, auto
 
-__all__ = ["Doorbell"]
+__all__ = ["Doorbell", "Ring"]
+
+
+class Ring(Enum):
+    NONE = auto()
+    RESULTS = auto()
+    EXIT = auto()
 
 
 class _EpollEvent(ctypes.Structure):
@@ -32,9 +39,12 @@ class Doorbell:
         self._ringing = _EpollEvent(select.EPOLLIN | select.EPOLLONESHOT, results_fd)
         self._muted = _EpollEvent(0, results_fd)
 
-    def wait(self) -> bool:
-        """Wait for a ring, which mutes the bell. False: `exit_fd` is readable."""
-        return all(fd != self._exit_fd for fd, _ in self._epoll.poll())
+    def wait(self, timeout: int) -> Ring:
+        """Wait for a ring for at most `timeout` milliseconds. One for results mutes the bell."""
+        rung = [fd for fd, _ in self._epoll.poll(timeout / 1000)]
+        if self._exit_fd in rung:
+            return Ring.EXIT
+        return Ring.RESULTS if rung else Ring.NONE
 
     def mute(self) -> None:
         self._modify(self._muted)

@@ -6,26 +6,41 @@ import _thread
 import concurrent.futures
 import contextlib
 import contextvars
+import sys
 import threading
-import time
+import types
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from tinker_client.callbacks import run_soon
+from tinker_client.trio_loop import in_trio, wait_in_trio
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["APIFuture", "Call", "InterruptibleFuture", "wake_together"]
+__all__ = ["APIFuture", "Call", "InterruptibleFuture", "awaited", "wake_together", "within"]
 
 T = TypeVar("T")
 
 _DONE = (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
 
+_TURN = 1.0
+"""Seconds. Waits come in turns, since Python runs no handler for a Ctrl-C that comes as a wait begins, and
+since whoever reads results for all may be held up in a signal handler: then another has to."""
+
+_REENTRY = 0.001
+"""Seconds, the shortest time that uvloop's timers know."""
+
 
 class Call(Protocol):
     """What a future needs of the call it stands for."""
+
+    def describe(self) -> str:
+        """What is asked and since when, for an error that says that it takes too long."""
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Help the answer along on this thread until `done()`, the timeout or an early return."""
@@ -51,7 +66,14 @@ class _Lock(_thread.RLock):  # type: ignore[misc]  # It is final in typeshed alo
 
 
 class InterruptibleFuture(concurrent.futures.Future[T]):
-    """A `concurrent.futures.Future` that stays whole when Ctrl-C interrupts a thread that waits for it."""
+    """A `concurrent.futures.Future` that stays whole when Ctrl-C interrupts a thread that waits for it.
+
+    Callbacks run on a thread of their own (`tinker_client.callbacks`), each in the context in which it was
+    added, unless the future is done already.
+    """
+
+    call: Call | None = None
+    """The call this is the outcome of, if whoever waits can help it along."""
 
     def __init__(self) -> None:
         # All that the base class sets, but for its condition, which takes longer to make than the rest.
@@ -68,6 +90,7 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
             self._wait(timeout)
         if self._state == FINISHED and self._exception is None:
             return self._result  # type: ignore[no-any-return]  # As below, at a third of the price.
+        self._check_done(timeout)
         return super().result(0)
 
     def done(self) -> bool:
@@ -78,7 +101,12 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
         """The error, if that is the outcome; as `result`."""
         if not self.done():
             self._wait(timeout)
+        self._check_done(timeout)
         return super().exception(0)
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Have `fn(future)` called once the future is done: at once, if it is."""
+        super().add_done_callback(_Callback(fn, contextvars.copy_context()))
 
     def _complete(self, result: T) -> None:
         """`set_result`, unless there is an outcome; after Ctrl-C tore it, call it again."""
@@ -91,26 +119,98 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
             elif self._state != FINISHED:
                 return
         if self._done_callbacks:
-            self._invoke_callbacks()  # type: ignore[attr-defined]  # Typeshed leaves it out.
-            self._done_callbacks = []
+            self._invoke_callbacks()
+
+    def _invoke_callbacks(self) -> None:
+        """Wake who waits and have users' callbacks called; after Ctrl-C tore it, call it again."""
+        for callback in self._done_callbacks:
+            if type(callback) is _Callback:
+                run_soon(partial(callback.call_once, self))
+            else:
+                callback(self)
+        self._done_callbacks = []
 
     def _wait(self, timeout: float | None) -> None:
         """Block until the outcome is there or `timeout` is over."""
+        deadline = None if timeout is None else monotonic() + timeout
+        if self.call is not None:
+            self.call.wait(self.done, timeout)
         there = threading.Lock()
         there.acquire()
         wake = partial(_release, there)
-        self.add_done_callback(wake)
+        if not self._wake_when_done(wake):
+            return
         try:
-            if timeout is not None:
-                there.acquire(timeout=max(0.0, timeout))
-            else:
-                # In turns, since Python runs no handler for a Ctrl-C that comes as a wait begins.
-                while not there.acquire(timeout=1.0):
-                    pass
+            left = timeout
+            while left is None or left > 0:
+                if there.acquire(timeout=_TURN if left is None else min(_TURN, left)):
+                    return
+                left = None if deadline is None else deadline - monotonic()
+                if self.call is not None:
+                    self.call.wait(self.done, left)
         finally:
             with self._condition:
                 # A new list, since another thread may be going through the old one.
                 self._done_callbacks = [other for other in self._done_callbacks if other is not wake]
+
+    def _wake_when_done(self, wake: Callable[[Any], object]) -> bool:
+        """Have `wake(self)` called by whoever completes this. False: there is an outcome already."""
+        with self._condition:
+            if self._state in _DONE:
+                return False
+            self._done_callbacks.append(wake)
+            return True
+
+    def _check_done(self, timeout: float | None) -> None:
+        if self._state not in _DONE:
+            raise TimeoutError(self._describe_delay(timeout))
+
+    def _describe_delay(self, timeout: float | None) -> str:
+        what = "" if self.call is None else f": {self.call.describe()}"
+        return f"no outcome within {timeout:g} s{what}"
+
+    def _watch(self) -> Generator[Any, None, T]:
+        """The outcome, waited for in a task."""
+        if not self.done():
+            yield from self._until_done()
+        return self.result()
+
+    def _until_done(self) -> Generator[Any, None, None]:
+        """Wait in a task, of asyncio or trio, without holding up its event loop."""
+        if in_trio():
+            yield from wait_in_trio(self._wake_when_done)
+            return
+        import asyncio  # Here and below: half of what `import tinker_client` would take.
+
+        loop = asyncio.get_running_loop()
+        if self.call is not None:
+            self.call.read_on(loop)
+        waiter = _Waiter(loop)
+        if self._wake_when_done(waiter.wake):
+            yield waiter
+
+
+class _Callback:
+    """A user's callback and its context."""
+
+    __slots__ = ("_called", "_context", "_function")
+
+    def __init__(self, function: Callable[[Any], object], context: contextvars.Context) -> None:
+        self._function = function
+        self._context = context
+        self._called = False
+
+    def __call__(self, future: object) -> None:
+        self._context.run(self._function, future)
+
+    def call_once(self, future: object) -> None:
+        """On the callbacks' thread, also when Ctrl-C has had it put there twice."""
+        if not self._called:
+            self._called = True
+            self(future)
+
+    def __repr__(self) -> str:
+        return repr(self._function)
 
 
 def _release(lock: threading.Lock, _: object) -> None:
@@ -118,25 +218,42 @@ def _release(lock: threading.Lock, _: object) -> None:
         lock.release()
 
 
+@types.coroutine
+def awaited(future: InterruptibleFuture[T]) -> Generator[Any, None, T]:
+    """What `await` gives, but to give up here does not cancel `future`, which others wait for, too."""
+    return (yield from future._watch())
+
+
+async def within(
+    timeout: float | None, work: Awaitable[T], describe_delay: Callable[[float | None], str]
+) -> T:
+    """What comes of `work`, which is cancelled after `timeout` seconds: then a `TimeoutError` says why."""
+    if timeout is None:
+        return await work
+    if in_trio():
+        import trio
+
+        with trio.move_on_after(timeout):
+            return await work
+    else:
+        import asyncio
+
+        try:
+            async with asyncio.timeout(timeout) as scope:
+                return await work
+        except TimeoutError:
+            if not scope.expired():
+                raise  # That is what came of it.
+    raise TimeoutError(describe_delay(timeout))
+
+
 class APIFuture(InterruptibleFuture[T]):
     """The outcome of a call, for synchronous and asynchronous callers alike.
 
-    Block on it with `result(timeout)`, await it any number of times from any running loop, or hand it
-    to `concurrent.futures.wait`, `as_completed` or `asyncio.wrap_future`. Cancelling it, or the task
-    that awaits it, cancels the request; a `result(timeout)` that times out does not.
+    Block on it with `result(timeout)`, await it any number of times from any running event loop, asyncio's
+    or trio's, or hand it to `concurrent.futures.wait`, `as_completed` or `asyncio.wrap_future`. Cancelling
+    it, or the task that awaits it, cancels the request; a `result(timeout)` that times out does not.
     """
-
-    call: Call | None = None
-    """The call this is the outcome of."""
-
-    def _wait(self, timeout: float | None) -> None:
-        if self.call is not None:
-            started = time.monotonic()
-            self.call.wait(self.done, timeout)
-            if timeout is not None:
-                timeout -= time.monotonic() - started
-        if not self.done():
-            super()._wait(timeout)
 
     def cancel(self) -> bool:
         """Cancel the request: in the engine, and on the server where it can. False if it is done."""
@@ -153,10 +270,7 @@ class APIFuture(InterruptibleFuture[T]):
 
     async def result_async(self, timeout: float | None = None) -> T:
         """The result, awaited for at most `timeout` seconds; `TimeoutError` after, cancelling the request."""
-        import asyncio
-
-        async with asyncio.timeout(timeout):
-            return await self
+        return await within(timeout, self, self._describe_delay)
 
     def future(self) -> concurrent.futures.Future[T]:
         """This future, for code written for the official SDK, where it is another object."""
@@ -167,26 +281,25 @@ class APIFuture(InterruptibleFuture[T]):
         return await self
 
     def __await__(self) -> Generator[Any, None, T]:
-        import asyncio  # Here and below: half of what `import tinker_client` would take.
-
         if self._state not in _DONE:
-            loop = asyncio.get_running_loop()
-            if self.call is not None:
-                self.call.read_on(loop)
-            waiter = _Waiter(loop)
-            with self._condition:
-                waits = self._state not in _DONE
-                if waits:
-                    self._done_callbacks.append(waiter.wake)
-            if waits:
-                try:
-                    yield waiter
-                except asyncio.CancelledError:
-                    self.cancel()
-                    raise
+            try:
+                yield from self._until_done()
+            except _cancellations():
+                self.cancel()
+                raise
         if self._state != FINISHED:
+            import asyncio
+
             raise asyncio.CancelledError
         return self.result()
+
+
+def _cancellations() -> tuple[type[BaseException], ...]:
+    """What is raised in a task, of asyncio or trio, that is cancelled."""
+    import asyncio
+
+    trio = sys.modules.get("trio")
+    return (asyncio.CancelledError,) if trio is None else (asyncio.CancelledError, trio.Cancelled)
 
 
 class _Waiter:
@@ -196,7 +309,7 @@ class _Waiter:
     resumes it right here, in the callback that brings the result.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_message")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._asyncio_future_blocking = True  # It is yielded, and to be waited for.
@@ -204,6 +317,7 @@ class _Waiter:
         self._callback: Callable[[_Waiter], object] | None = None
         self._context: contextvars.Context | None = None
         self._cancelled = False
+        self._message: Any = None
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
@@ -213,25 +327,30 @@ class _Waiter:
     ) -> None:
         self._callback, self._context = callback, context
 
-    def cancel(self, msg: object = None) -> bool:
-        """The task is cancelled; it hears of it in the next round, like everybody."""
+    def cancel(self, msg: Any = None) -> bool:
+        """The task is cancelled; it hears of it, and of `msg`, in the next round, like everybody."""
         if self._callback is None or self._cancelled:
             return False
-        self._cancelled = True
+        self._cancelled, self._message = True, msg
         self._loop.call_soon(self.resume)
         return True
+
+    def done(self) -> bool:
+        """Whether the task goes on, or is about to; anyio asks."""
+        return self._cancelled or self._callback is None
 
     def result(self) -> None:
         if self._cancelled:
             import asyncio
 
-            raise asyncio.CancelledError
+            # anyio knows the cancellations of its own scopes by their messages.
+            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
 
     def resume(self) -> None:
         """Take the task on from where it waits, on its own loop."""
         callback, self._callback = self._callback, None
         if callback is not None:
-            # An empty context is false, too.
+            # A `Context` is a mapping, so an empty one is falsy.
             context = contextvars.copy_context() if self._context is None else self._context
             context.run(callback, self)
 
@@ -265,8 +384,17 @@ def wake_together() -> Iterator[None]:
         yield
     finally:
         _gathering.waiting = None
+        own = waiting.pop(_running_loop(), None) if waiting else None
         for loop, waiters in waiting.items():
             _wake(loop, waiters)
+        if own:  # Last, since its tasks may go on right here.
+            _wake(own[0].get_loop(), own)
+
+
+def _running_loop() -> Any:
+    import asyncio
+
+    return asyncio._get_running_loop()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, waiters: deque[_Waiter]) -> None:
@@ -282,9 +410,21 @@ def _wake(loop: asyncio.AbstractEventLoop, waiters: deque[_Waiter]) -> None:
 
 
 def _resume(loop: asyncio.AbstractEventLoop, waiters: deque[_Waiter]) -> None:
+    """Take all these tasks on.
+
+    A task may re-enter the loop, as nest_asyncio lets it, to wait there for another of them. A timer has the
+    inner loop take on the others; unlike a call at once it does not cost the loop a round when it is not
+    needed and cancelled.
+    """
+    timer: asyncio.TimerHandle | None = None
     try:
         while waiters:
-            waiters.popleft().resume()
+            waiter = waiters.popleft()
+            if waiters and timer is None:
+                timer = loop.call_later(_REENTRY, _resume, loop, waiters)
+            waiter.resume()
     finally:
+        if timer is not None:
+            timer.cancel()
         if waiters:  # A task let Ctrl-C through.
             loop.call_soon(_resume, loop, waiters)

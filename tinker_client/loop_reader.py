@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import weakref
 from collections.abc import Callable
@@ -25,11 +26,18 @@ class LoopReader:
         self._loop = weakref.ref(loop)
         self._fd = os.dup(fd)
         self._close_fd = weakref.finalize(self, os.close, self._fd)
-        loop.add_reader(self._fd, read)
+        # In a context of its own: the loop would keep that of the task that comes first, and its variables.
+        contextvars.Context().run(loop.add_reader, self._fd, read)
 
     def close(self) -> None:
+        """Have the loop let go of the descriptor, and only then close it: its number may be used anew."""
         loop = self._loop()
-        if loop is not None and not loop.is_closed():
-            with contextlib.suppress(RuntimeError):  # It closed in this very moment.
-                loop.call_soon_threadsafe(loop.remove_reader, self._fd)
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # It is closed, and has let go of everything.
+                loop.call_soon_threadsafe(self._let_go, loop, context=contextvars.Context())
+                return
+        self._close_fd()
+
+    def _let_go(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self._fd)
         self._close_fd()

@@ -7,7 +7,7 @@ import concurrent.futures
 import logging
 import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -24,7 +24,7 @@ from tinker_client.backends.handles import (
 )
 from tinker_client.config import Settings
 from tinker_client.errors import TinkerError
-from tinker_client.futures import APIFuture
+from tinker_client.futures import APIFuture, InterruptibleFuture, awaited, within
 from tinker_client.queue_state import QueueState
 from tinker_client.retry_config import RetryConfig
 from tinker_client.sampling_request import Asks, logprobs_arguments
@@ -262,9 +262,7 @@ class SamplingClient:
 
     async def get_base_model_async(self) -> str:
         """What `get_base_model` gives."""
-        import asyncio
-
-        return _known_base_model(await asyncio.wrap_future(self._info()))
+        return _known_base_model(await awaited(self._info()))
 
     def get_telemetry(self) -> Telemetry | None:
         """Where to log events about this client's session; None with `TINKER_TELEMETRY=0`."""
@@ -337,21 +335,27 @@ class SamplingClient:
 
     def result(self, timeout: float | None = None) -> Self:
         """This client, once the server has confirmed it; raises the error if it did not."""
-        self._info().result(timeout)
+        info = self._info()
+        try:
+            info.result(timeout)
+        except TimeoutError:
+            if info.done():
+                raise  # The server's own.
+            raise TimeoutError(self._describe_delay(timeout)) from None
         return self
 
     async def result_async(self, timeout: float | None = None) -> Self:
         """What `result` gives, awaited for at most `timeout` seconds."""
-        import asyncio
-
-        async with asyncio.timeout(timeout):
-            return await self
+        confirmed: Awaitable[SamplerInfo] = awaited(self._info())
+        await within(timeout, confirmed, self._describe_delay)
+        return self
 
     def __await__(self) -> Generator[Any, None, Self]:
-        import asyncio
-
-        yield from asyncio.shield(asyncio.wrap_future(self._info())).__await__()
+        yield from self._info()._watch()
         return self
+
+    def _describe_delay(self, timeout: float | None) -> str:
+        return f"the server has not confirmed {self._handle.describe()} within {timeout:g} s"
 
     def future(self) -> concurrent.futures.Future[Self]:
         """A future of this client, for code that wants one."""
@@ -400,7 +404,7 @@ class SamplingClient:
             subprocess_sampling=self._subprocess_sampling,
         )
 
-    def _info(self) -> concurrent.futures.Future[SamplerInfo]:
+    def _info(self) -> InterruptibleFuture[SamplerInfo]:
         return self._opened_handle().open()
 
     def _opened_handle(self) -> SamplerHandle:

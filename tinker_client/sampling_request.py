@@ -5,22 +5,46 @@ from __future__ import annotations
 import copy
 import itertools
 from operator import is_
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from tinker_client.types import ModelInput, SamplingParams, TensorData
 from tinker_client.types._checks import as_int
-from tinker_sidecar.protocol import Ask, Chunk, DmelChunk, ImageChunk, TextChunk
+from tinker_sidecar.protocol import MAX_FRAME, Ask, Chunk, DmelChunk, ImageChunk, TextChunk
 
-__all__ = ["Asks", "logprobs_arguments"]
+__all__ = ["Asks", "checked_message", "logprobs_arguments"]
 
 _MOST = 2**31 - 1
 _ONE_TOKEN = SamplingParams(max_tokens=1)
 _numbers = itertools.count(1)
+_encode = msgspec.msgpack.Encoder().encode
+_Message = TypeVar("_Message", bound=msgspec.Struct)
 
 
 def logprobs_arguments(prompt: Any, prompt_logprobs_last_n: Any = None) -> tuple[Any, ...]:
     """The arguments of the `sample` call that a `compute_logprobs` call amounts to, in order."""
     return (prompt, 1, _ONE_TOKEN, True, 0, 0, None, 0, prompt_logprobs_last_n)
+
+
+def checked_message(message: _Message) -> _Message:
+    """`message`, if it can be sent to a sidecar, now or later; a `ValueError` names the field that can't."""
+    try:
+        size = len(_encode(message))
+    except (UnicodeEncodeError, OverflowError) as error:
+        field = next(name for name in message.__struct_fields__ if not _is_encodable(getattr(message, name)))
+        raise ValueError(f"{field} holds what cannot be sent: {error}") from None
+    if size > MAX_FRAME:
+        raise ValueError(f"a request of {size} bytes is too large: at most {MAX_FRAME} can be sent")
+    return message
+
+
+def _is_encodable(value: object) -> bool:
+    try:
+        _encode(value)
+    except (UnicodeEncodeError, OverflowError):
+        return False
+    return True
 
 
 class Asks:
@@ -78,7 +102,7 @@ def _ask(
             raise ValueError(
                 "prompt_logprobs_last_n applies to prompt logprobs: set include_prompt_logprobs=True"
             )
-    return Ask(
+    ask = Ask(
         next(_numbers),
         sum(map(_size, chunks)),
         chunks,
@@ -92,6 +116,7 @@ def _ask(
         prompt_logprobs_last_n,
         record_stability_info,
     )
+    return checked_message(ask)
 
 
 def _size(chunk: Chunk) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -13,7 +12,7 @@ from tinker_client.backends import get_backend
 from tinker_client.backends.handles import SessionHandle
 from tinker_client.config import Settings, subprocess_sampling
 from tinker_client.errors import APIResponseValidationError
-from tinker_client.futures import APIFuture
+from tinker_client.futures import APIFuture, InterruptibleFuture, awaited
 from tinker_client.retry_config import RetryConfig
 from tinker_client.running_loop import runs_event_loop
 from tinker_client.sampling_client import SamplingClient
@@ -132,9 +131,7 @@ class ServiceClient:
 
     async def get_server_capabilities_async(self) -> GetServerCapabilitiesResponse:
         """What `get_server_capabilities` gives."""
-        import asyncio
-
-        return _capabilities(await asyncio.wrap_future(self._ask_capabilities()))
+        return _capabilities(await awaited(self._ask_capabilities()))
 
     def close(
         self, status: Literal["success", "errored", "interrupted"] = "success", detail: str | None = None
@@ -171,7 +168,7 @@ class ServiceClient:
         session_id = self._session.known_session_id() or "opening"
         return f"<{type(self).__name__} {session_id} at {self._session.settings.base_url}>"
 
-    def _ask_capabilities(self) -> concurrent.futures.Future[Any]:
+    def _ask_capabilities(self) -> InterruptibleFuture[Any]:
         session = self._session
         session.open()
         return session.backend.call(lambda call: Query(call, session.number, "capabilities"))

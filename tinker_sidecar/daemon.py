@@ -29,14 +29,13 @@ from tinker_sidecar.handshake import (
 )
 from tinker_sidecar.lending import LARGE, lend
 from tinker_sidecar.patience import be_patient
-from tinker_sidecar.protocol import Ack, Batch, LogRecord, Message, Resend
+from tinker_sidecar.protocol import MAX_FRAME, Ack, Batch, LogRecord, Message, Resend
 from tinker_sidecar.sockets import NO_LIMIT, GilSocket
 
 __all__ = ["main"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_MESSAGE = 1 << 30
 _DRAIN_LIMIT = 256
 """Messages taken before other callbacks get their turn."""
 _RECONNECT_POLL = 0.002
@@ -68,7 +67,7 @@ class Daemon:
     def _bind(self, kind: int, endpoint: str) -> GilSocket:
         socket = self._context.socket(kind)
         socket.set_hwm(NO_LIMIT)
-        socket.maxmsgsize = _MAX_MESSAGE
+        socket.maxmsgsize = MAX_FRAME
         socket.plain_server = True
         socket.zap_domain = ZAP_DOMAIN
         socket.bind(endpoint)

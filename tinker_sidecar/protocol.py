@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 __all__ = [
+    "MAX_FRAME",
     "Ack",
     "Ask",
     "Batch",
@@ -45,6 +46,10 @@ __all__ = [
     "TextChunk",
     "TopK",
 ]
+
+
+MAX_FRAME = 1 << 30
+"""Bytes of a message to the sidecar, which takes none that are larger."""
 
 
 class _Wire(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -24,18 +24,6 @@ TOKENS = expected_tokens([1, 2, 3], 0, 0, 4)
 Future = APIFuture[types.SampleResponse]
 
 
-@pytest.fixture(scope="module")
-def never_server() -> Iterator[LocalServer]:
-    """Takes longer over a request than any test here."""
-    with closing(start_local_server("sim", "--latency", "600")) as server:
-        yield server
-
-
-@pytest.fixture
-def client(service_client: ServiceClient) -> SamplingClient:
-    return service_client.create_sampling_client(base_model=MODEL)
-
-
 @pytest.fixture
 def pending(host: str, never_server: LocalServer) -> Iterator[list[Future]]:
     """Three requests that stay unanswered."""
@@ -99,23 +87,8 @@ def test_callbacks_are_called_with_the_future(client: SamplingClient) -> None:
     future.add_done_callback(called.append)
     future.add_done_callback(lambda _: answered.set())
     assert answered.wait(30)
-    future.add_done_callback(called.append)
+    future.add_done_callback(called.append)  # At once.
     assert called == [future, future]
-
-
-def test_a_callback_may_sample(client: SamplingClient) -> None:
-    """It runs where results arrive, so it must not have to wait for itself."""
-    second: concurrent.futures.Future[Future] = concurrent.futures.Future()
-    first = client.sample(PROMPT, 1, PARAMS)
-    first.add_done_callback(lambda _: second.set_result(client.sample(PROMPT, 1, PARAMS)))
-    assert tokens_of(second.result(30).result(30)) == TOKENS
-
-
-def test_a_callback_that_raises_harms_nobody(client: SamplingClient) -> None:
-    futures = submit(client, 3)
-    for future in futures:
-        future.add_done_callback(lambda _: 1 // 0)
-    assert [tokens_of(future.result(30)) for future in [*futures, *submit(client, 3)]] == [TOKENS] * 6
 
 
 def test_a_result_that_is_late_is_not_cancelled(host: str) -> None:

@@ -70,6 +70,7 @@ def test_awaiting_tasks_notice_nothing(sidecars: Sidecars, sim_server: LocalServ
 def test_what_is_being_opened_is_opened_after_all(sidecars: Sidecars, sim_server: LocalServer) -> None:
     async def main() -> list[int]:
         service_client = ServiceClient(base_url=sim_server.base_url, api_key="tml-tests")
+        await service_client.get_server_capabilities_async()
         sidecars()[0].send_signal(signal.SIGSTOP)
         sampling_client = service_client.create_sampling_client(base_model=MODEL)
         task = asyncio.create_task(sampling_client.sample_async(PROMPT, 1, SEEDED))

@@ -8,12 +8,13 @@ import os
 import sys
 import threading
 
-from tinker_client import local
-from tinker_client.backends.aside import aside
+from tinker_client import callbacks, local
 from tinker_client.backends.backend import Backend, Host
-from tinker_client.errors import SidecarError
 
 __all__ = ["Backend", "fork_count", "get_backend", "shutdown"]
+
+_CALLBACKS_TIMEOUT = 1.0
+"""Seconds that callbacks get at the interpreter's exit."""
 
 _lock = threading.Lock()
 _backends: dict[bool, Backend] = {}
@@ -29,8 +30,6 @@ _inherited: list[object] = []
 def get_backend(*, sidecar: bool) -> Backend:
     """This process's backend: the sidecar, or the engine on a thread."""
     with _lock:
-        if _exiting:
-            raise SidecarError("the interpreter is shutting down: no more requests can be sent")
         sidecar = sidecar or _http_runtime_lost
         backend = _backends.get(sidecar)
         if backend is None:
@@ -59,24 +58,32 @@ def shutdown() -> None:
 def _sidecar_host(backend: Backend) -> Host:
     from tinker_client.backends.sidecar import SidecarHost
 
-    return aside(lambda: SidecarHost(backend), SidecarHost.end)
+    return SidecarHost(backend)
 
 
 def _in_process_host(backend: Backend) -> Host:
+    if _exiting:
+        # The HTTP library's threads must not be at work when the interpreter ends, which aborts the process,
+        # and nothing runs after the last exit handler to see to that.
+        return _sidecar_host(backend)
     from tinker_client.backends.in_process import InProcessHost
 
     return InProcessHost(backend)
 
 
 def _at_exit() -> None:
+    """Handlers that were registered before this package was imported are yet to come, and may sample.
+
+    The local server is left to them: it ends with this process.
+    """
     global _exiting
     _exiting = True
     with contextlib.suppress(KeyboardInterrupt):  # All of it ends with this process, too.
+        callbacks.settle(_CALLBACKS_TIMEOUT)
         with _lock:
             backends = list(_backends.values())
         for backend in backends:
             backend.close(at_exit=True)
-        local.shutdown()
 
 
 def _after_fork_in_child() -> None:

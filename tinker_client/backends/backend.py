@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from tinker_client.backends.in_flight import InFlight
 from tinker_client.backends.restarts import Restarts
 from tinker_client.backends.switch_interval import SwitchInterval
+from tinker_client.callbacks import run_soon
 from tinker_client.config import Limits
 from tinker_client.errors import SidecarDiedError, SidecarError, SidecarStartupError, from_failure
 from tinker_client.futures import APIFuture, InterruptibleFuture, wake_together
 from tinker_client.running_loop import runs_event_loop
+from tinker_client.sampling_request import checked_message
 from tinker_client.types import SampleResponse
 from tinker_sidecar.protocol import Ask, Batch, Cancel, Event, LogRecord, Message, QueueState, Reply, Sample
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Backend", "Host"]
 
 logger = logging.getLogger(__name__)
+
+_LAUNCH_TIMEOUT = 2.0
 
 
 class Host(Protocol):
@@ -65,8 +69,8 @@ class Backend:
 
     Numbers sessions, samplers, calls and requests for the engine, and completes the futures of those who
     wait. A host that replaces a dead one is told of all that was open and asked all that was unanswered.
-    `generation` is the number of the host that runs, None if none does: what was opened in an earlier one
-    must be opened again.
+    `generation` is the number of the host that runs or is being started, None if there is neither: what was
+    opened in an earlier one must be opened again. What is asked while a host is being started waits here.
     """
 
     def __init__(self, start_host: Callable[[Backend], Host]) -> None:
@@ -74,6 +78,8 @@ class Backend:
         self.generation: int | None = None
         self._start_host = start_host
         self._host: Host | None = None
+        self._launch: InterruptibleFuture[None] | None = None
+        """The start of a host that is under way."""
         self._inherited: Host | None = None
         """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
         self.number = itertools.count(1).__next__
@@ -103,22 +109,18 @@ class Backend:
     def start(self) -> None:
         """Have a host. Raises `SidecarStartupError`, or `SidecarDiedError` when too many have died.
 
-        The limits are those of the environment at the first start, or the first after `close`.
+        Where an event loop is running nothing is waited for, and whoever asks something gets the error. The
+        limits are those of the environment at the first start, or the first after `close`.
         """
         if self._host is None:
-            if self._at_exit:
-                _refuse_at_exit()
+            if self._at_exit and threading.current_thread().daemon:
+                _stop_for_good()
             with self.lock:
-                if self._host is not None:
-                    return
-                if self._death is None:
-                    limits = Limits.from_environment()
-                    self._in_flight.most_requests = limits.requests
-                    self._in_flight.most_bytes = limits.prompt_bytes
-                    self._switch_interval.seconds = limits.switch_interval
-                    self._launch()
-                else:
-                    self._replace()
+                if self._launch is None and self._host is None:
+                    self._begin_launch()
+                launch = self._launch
+            if launch is not None and not runs_event_loop():
+                launch.result()
 
     def send(self, message: Message) -> None:
         """Pass `message` on; dropped if the host is gone."""
@@ -131,12 +133,9 @@ class Backend:
         If the engine has too much already it is sent later; the calling thread waits for that unless it
         runs an event loop.
         """
-        if self._at_exit:
-            _refuse_at_exit()
         try:
             with self.lock:
-                if self._host is None:
-                    raise SidecarDiedError(self._death or "the client was shut down meanwhile")
+                self._check_started()
                 self._switch_interval.adjust(busy=True)
                 turn = self._in_flight.add(sample, ask, future)
                 if turn is None:
@@ -148,25 +147,22 @@ class Backend:
             self.cancel(sample.request)
             raise
 
-    def call(self, message: Callable[[int], Message]) -> concurrent.futures.Future[Any]:
+    def call(self, message: Callable[[int], Message]) -> InterruptibleFuture[Any]:
         """Send the message made with a new call number; the future gets what the engine replies."""
-        if self._at_exit:
-            _refuse_at_exit()
         number = self.number()
         future: InterruptibleFuture[Any] = InterruptibleFuture()
         with self.lock:
-            if self._host is None:
-                raise SidecarDiedError(self._death or "the client was shut down meanwhile")
-            self._calls[number] = future, message(number)
-            self._host.send(self._calls[number][1])
+            self._check_started()
+            self._calls[number] = future, checked_message(message(number))
+            self.send(self._calls[number][1])
         return future
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Lend this thread, which blocks until `done()`, to the delivery of batches; may return early."""
+        if self._host is None and self._at_exit and not done():
+            self.start()  # An exit handler waits for what was asked before.
         if (host := self._host) is not None:
             host.wait(done, timeout)
-        elif self._at_exit and not done():
-            _refuse_at_exit()
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lend `loop`, the running one, to the delivery of batches."""
@@ -221,54 +217,92 @@ class Backend:
                 for reply in batch.replies:
                     self._calls.pop(reply.call, None)
         for event in batch.events:
-            self._event(event)
+            run_soon(partial(self._event, event))
 
     def died(self, host: Host, error: SidecarError) -> None:
         """The host is gone: another takes over, and if none can, whoever waits gets the error."""
-        if self._at_exit:
-            return  # Nor is the lock to be had, if a daemon thread was stopped that held it.
         with self.lock:
             if self._host is not host:
                 return
             self._host, self.generation, self._death = None, None, str(error)
             if not (self._opened or self._in_flight.futures or self._calls):
                 return
-            try:
-                while self._host is None:
-                    with contextlib.suppress(SidecarStartupError):
-                        self._replace()
-            except SidecarDiedError as final:
-                error = final
-            except Exception as trouble:  # noqa: BLE001  # Whoever waits must hear of it, whatever it is.
-                error = SidecarDiedError(f"{error}\nIt could not be replaced: {trouble!r}")
-            else:
-                logger.warning(
-                    "%s\nAnother has taken over, with %d unanswered requests",
-                    error,
-                    len(self._in_flight.futures),
-                )
-                return
-        self._fail_all(error)
+            launch = InterruptibleFuture[None]()
+            self.generation, self._launch = next(self._generations), launch
+        self._finish_launch(launch)
+        if launch.exception() is None:
+            message = "%s\nAnother has taken over, with %d unanswered requests"
+            run_soon(partial(logger.warning, message, error, len(self._in_flight.futures)))
 
-    # Starting; under the lock
+    # Starting
 
-    def _replace(self) -> None:
-        """Launch a host in place of one that died."""
-        pause = self._restarts.pause()
-        if pause is None:
-            raise SidecarDiedError(
-                f"{self._death}\nNo other is started: {Restarts.MOST} have been within a minute"
-            )
-        time.sleep(pause)
+    def _begin_launch(self) -> None:
+        """Have a host started on a thread of its own, as Python interrupts only the main one. Under the lock.
+
+        From then on whatever is asked waits for it.
+        """
+        if self._death is None:
+            limits = Limits.from_environment()
+            self._in_flight.most_requests = limits.requests
+            self._in_flight.most_bytes = limits.prompt_bytes
+            self._switch_interval.seconds = limits.switch_interval
+        launch, generation = InterruptibleFuture[None](), next(self._generations)
+        work = partial(self._finish_launch, launch)
         try:
-            self._launch()
-        except SidecarStartupError as error:
-            self._death = str(error)
-            raise
+            threading.Thread(target=work, name="tinker-sidecar-start", daemon=True).start()
+        except RuntimeError as error:
+            raise SidecarStartupError(f"no thread to start the sampling engine on: {error}") from error
+        # Last: if Ctrl-C comes before, the thread finds that nobody wants what it would start.
+        self.generation, self._launch = generation, launch
 
-    def _launch(self) -> None:
-        host = self._start_host(self)
-        self.generation = next(self._generations)  # First: who sees the host must see that nothing is open.
+    def _finish_launch(self, launch: InterruptibleFuture[None]) -> None:
+        """Start the host that `launch` stands for, and tell it all that is open and unanswered.
+
+        Without the lock for as long as it takes, since event loops need that.
+        """
+        with self.lock:
+            if self._launch is not launch:
+                return
+        try:
+            host = self._start_host(self) if self._death is None else self._replacement()
+        except BaseException as reason:  # noqa: BLE001 - Whoever waits must hear of it, whatever it is.
+            error = reason if isinstance(reason, SidecarError) else _unexpected(reason)
+            self._launch_failed(launch, error)
+            return
+        with self.lock:
+            wanted = self._launch is launch
+            if wanted:
+                self._launch = None
+                self._install(host)
+        if not wanted:  # Closed meanwhile.
+            host.close()
+        launch._complete(None)
+
+    def _replacement(self) -> Host:
+        """A host in place of one that died."""
+        while True:
+            pause = self._restarts.pause()
+            if pause is None:
+                raise SidecarDiedError(
+                    f"{self._death}\nNo other is started: {Restarts.MOST} have been within a minute"
+                )
+            time.sleep(pause)
+            try:
+                return self._start_host(self)
+            except SidecarStartupError as error:
+                self._death = str(error)
+
+    def _launch_failed(self, launch: InterruptibleFuture[None], error: SidecarError) -> None:
+        with self.lock:
+            wanted = self._launch is launch
+            if wanted:
+                self._launch = self.generation = None
+        if wanted:
+            self._fail_all(error)
+        _fail(launch, error)
+
+    def _install(self, host: Host) -> None:
+        """Under the lock."""
         self._host, self._last_ask = host, None
         self._death = None
         # In the order in which all of it was asked for: numbers are given in turn.
@@ -278,6 +312,10 @@ class Backend:
             act()
         for sample, ask in self._in_flight.sent():
             self._send_sample(sample, ask)
+
+    def _check_started(self) -> None:
+        if self.generation is None:
+            raise SidecarDiedError(self._death or "the client was shut down meanwhile")
 
     def _send_sample(self, sample: Sample, ask: Ask) -> None:
         if (host := self._host) is not None:
@@ -298,23 +336,30 @@ class Backend:
     def close(self, *, at_exit: bool = False) -> None:
         """Stop the host and fail what is pending.
 
-        At the interpreter's exit that stays pending: only daemon threads are left to hear of it, and would
-        die of it with a traceback in the moment before Python stops them.
+        At the interpreter's exit that stays pending: daemon threads, if they heard of it, would die of it
+        with a traceback in the moment before Python stops them. Exit handlers that come later may ask for
+        it, and have a host started anew, which ends with the process.
         """
         with self.lock:
-            host, self._host, self.generation, self._death = self._host, None, None, None
+            host, launch = self._host, self._launch
+            self._host = self._launch = self.generation = self._death = None
             self._restarts = Restarts()
-            self._opened.clear()  # What is used again is opened again.
             self._at_exit = at_exit
+            if not at_exit:
+                self._opened.clear()  # What is used again is opened again.
         if host is not None:
             host.close()
+        if launch is not None and at_exit:
+            launch._wait(_LAUNCH_TIMEOUT)  # Its thread may have made a folder, and no process yet.
         if not at_exit:
-            self._fail_all(SidecarError("the client was shut down"))
+            error = SidecarError("the client was shut down")
+            _fail(launch, error)
+            self._fail_all(error)
 
     def abandon(self) -> None:
         """In a forked child: what was sent is the parent's, and its answers go there."""
         self.lock = threading.RLock()
-        self._inherited, self._host, self.generation = self._host, None, None
+        self._inherited, self._host, self._launch, self.generation = self._host, None, None, None
         if self._inherited is not None:
             self._inherited.abandon()
         error = SidecarError("this request was sent before the fork: its answer goes to the parent process")
@@ -334,10 +379,7 @@ class Backend:
         if isinstance(event, LogRecord):
             logging.getLogger(event.logger).log(event.level, "%s", event.message)
         elif isinstance(event, QueueState) and (observer := self._queue_observers.get(event.sampler)):
-            try:
-                observer(event.state, event.reason)
-            except Exception:  # It is the user's, and this thread serves everybody.
-                logger.exception("on_queue_state_change failed")
+            observer(event.state, event.reason)
 
     def _fail_all(self, error: SidecarError) -> None:
         with wake_together():
@@ -353,11 +395,16 @@ class Backend:
         return [*requests, *(future for future, _ in calls)]
 
 
-def _refuse_at_exit() -> NoReturn:
-    """The main thread, in an exit handler, must not wait for ever; a daemon thread stops where it is."""
-    if threading.current_thread().daemon:
+def _unexpected(reason: BaseException) -> SidecarStartupError:
+    error = SidecarStartupError(f"the sampling engine does not start: {reason!r}")
+    error.__cause__ = reason
+    return error
+
+
+def _stop_for_good() -> NoReturn:
+    """What a daemon thread does that would sample while the interpreter exits: it is about to be stopped."""
+    while True:
         threading.Event().wait()
-    raise SidecarError("the interpreter is shutting down: no more requests can be sent")
 
 
 def _no_loop() -> None:

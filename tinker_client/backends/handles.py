@@ -7,10 +7,12 @@ import itertools
 import random
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinker_client.backends.backend import Backend
 from tinker_client.config import Settings
+from tinker_client.futures import InterruptibleFuture
 from tinker_client.telemetry import Telemetry
 from tinker_sidecar.protocol import (
     CloseSampler,
@@ -55,7 +57,7 @@ class _Handle(Generic[Info]):
         self.backend = backend
         self.number = backend.number()
         self.generation: int | None = 0
-        self._info: concurrent.futures.Future[Info] = concurrent.futures.Future()
+        self._info: InterruptibleFuture[Info] = InterruptibleFuture()
 
     def reopen(self) -> None:
         """See `Opened`. While the first opening is under way, that is simply asked for again."""
@@ -64,7 +66,7 @@ class _Handle(Generic[Info]):
         elif not self._info.done():
             self.generation = self.backend.generation
 
-    def _opened(self) -> concurrent.futures.Future[Info]:
+    def _opened(self) -> InterruptibleFuture[Info]:
         """See that the engine that runs now knows this; the future gets what it is or why it is not."""
         backend = self.backend
         if self.generation != backend.generation:
@@ -120,7 +122,7 @@ class SessionHandle(_Handle[SessionInfo]):
             and self.known_session_id() == session_id
         )
 
-    def open(self) -> concurrent.futures.Future[SessionInfo]:
+    def open(self) -> InterruptibleFuture[SessionInfo]:
         """See that the engine knows this session; the future gets its id or the reason why not."""
         self.backend.start()
         return self._opened()
@@ -169,11 +171,16 @@ class SamplerHandle(_Handle[SamplerInfo]):
         self.backend.observe_queue(self.number, queue_observer)
         weakref.finalize(self, _release, self.backend, self.number).atexit = False
 
-    def open(self) -> concurrent.futures.Future[SamplerInfo]:
+    def open(self) -> InterruptibleFuture[SamplerInfo]:
         """See that the engine knows this sampler; the future gets what it is or the reason why not."""
         if self.generation != self.backend.generation:
             self.session.open()
         return self._opened()
+
+    def describe(self) -> str:
+        """Its name, for people."""
+        info = self.known_info()
+        return info.sampling_session_id if info else self._model_path or self._base_model or "a sampler"
 
     def known_info(self) -> SamplerInfo | None:
         """What the sampler is, if it is known without asking."""
@@ -208,11 +215,16 @@ class SamplerHandle(_Handle[SamplerInfo]):
 class SamplingCall:
     """A request under way. Keeps its sampler open, since the client may be gone before the answer."""
 
-    __slots__ = ("_handle", "_request")
+    __slots__ = ("_handle", "_request", "_submitted_at")
 
     def __init__(self, handle: SamplerHandle, request: int) -> None:
         self._handle = handle
         self._request = request
+        self._submitted_at = monotonic()
+
+    def describe(self) -> str:
+        age = monotonic() - self._submitted_at
+        return f"the request to {self._handle.describe()} was submitted {age:.1f} s ago and is unanswered"
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         self._handle.backend.wait(done, timeout)

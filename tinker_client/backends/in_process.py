@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from tinker_sidecar.engine.engine import Engine
 
 __all__ = ["InProcessHost"]
+
+_END_TIMEOUT = 5.0
+"""Seconds that the thread gets to end: it may wait for what the thread that waits for it holds."""
 
 
 class InProcessHost:
@@ -40,7 +44,9 @@ class InProcessHost:
         if not self._scheduled:
             # One wake-up serves all that is sent before the engine's thread gets the GIL.
             self._scheduled = True
-            self._loop.call_soon_threadsafe(self._drain)
+            # In a context of its own: the engine's tasks would keep that of the first caller, and a library
+            # in it would take itself for running under the caller's event loop.
+            self._loop.call_soon_threadsafe(self._drain, context=contextvars.Context())
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         pass  # Batches are delivered by the engine's own thread.
@@ -49,9 +55,9 @@ class InProcessHost:
         pass  # As above.
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self._loop.call_soon_threadsafe(self._stop.set, context=contextvars.Context())
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(_END_TIMEOUT)
 
     def abandon(self) -> None:
         pass  # The thread did not survive the fork, and its loop's descriptors are harmless copies.
@@ -62,8 +68,10 @@ class InProcessHost:
             self._engine.handle(self._inbox.popleft())
 
     def _deliver(self, batch: Batch) -> None:
-        self._backend.deliver(batch)
-        self._engine.handle(Ack(batch.number))
+        try:
+            self._backend.deliver(batch)
+        finally:
+            self._engine.handle(Ack(batch.number))
 
     def _run(self) -> None:
         be_patient()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import types
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from tinker_client.callbacks import run_soon
 from tinker_client.errors import SidecarError, TinkerError
 from tinker_client.futures import APIFuture
 from tinker_client.official.errors import official_error
@@ -50,7 +51,7 @@ class RoutedFuture(APIFuture[Any]):
         if isinstance(exception, TinkerError):
             ours, exception = exception, official_error(self.sdk.module, exception, self.base_url)
             if not isinstance(ours, SidecarError):
-                self._log(exception)
+                run_soon(partial(self._log, exception))
         super().set_exception(exception)
 
     def _convert(self, response: SampleResponse) -> Any:
@@ -59,11 +60,8 @@ class RoutedFuture(APIFuture[Any]):
     def _log(self, error: Exception) -> None:
         """Tell the session's telemetry, as the official path does."""
         client = self.client()
-        if client is None:
-            return
-        with contextlib.suppress(Exception):  # Best effort, as always.
-            if (telemetry := client.get_telemetry()) is not None:
-                telemetry.log_exception_sync(error)
+        if client is not None and (telemetry := client.get_telemetry()) is not None:
+            telemetry.log_exception_sync(error)
 
 
 def future_class(sdk: Sdk) -> type[RoutedFuture]:
@@ -83,6 +81,9 @@ class OfficialCall:
         self._inner: concurrent.futures.Future[Any] = inner
         future.call = self
         inner.add_done_callback(lambda done: _copy(done, future))
+
+    def describe(self) -> str:
+        return "the request that the official SDK has sent is unanswered"
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         pass  # The official SDK's thread sees to it.
