@@ -403,16 +403,25 @@ def _wake(loop: asyncio.AbstractEventLoop, waiters: deque[_Waiter]) -> None:
     if asyncio._get_running_loop() is not loop:
         with contextlib.suppress(RuntimeError):  # The loop is closed, and whoever waited on it gone.
             loop.call_soon_threadsafe(_resume, loop, waiters)
-    elif asyncio.current_task(loop) is None:
+    elif asyncio.current_task(loop) is None and not _may_be_reentered(loop):
         _resume(loop, waiters)
     else:
         loop.call_soon(_resume, loop, waiters)  # Tasks do not nest.
 
 
+def _may_be_reentered(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether somebody has replaced how `loop` runs, as nest_asyncio does.
+
+    Then no task may run within the callback that reads results: to an inner loop that would be a callback
+    that is running already.
+    """
+    return not type(loop).run_until_complete.__module__.startswith(("asyncio.", "uvloop."))
+
+
 def _resume(loop: asyncio.AbstractEventLoop, waiters: deque[_Waiter]) -> None:
     """Take all these tasks on.
 
-    A task may re-enter the loop, as nest_asyncio lets it, to wait there for another of them. A timer has the
+    A task may re-enter the loop, if nest_asyncio lets it, to wait there for another of them. A timer has the
     inner loop take on the others; unlike a call at once it does not cost the loop a round when it is not
     needed and cancelled.
     """

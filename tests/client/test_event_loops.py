@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,11 @@ def test_asyncio_timeouts_and_groups(never_client: SamplingClient) -> None:
     async def ask() -> None:
         await never_client.sample_async(PROMPT, 1, PARAMS)
 
+    async def together() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask())
+            group.create_task(asyncio.wait_for(ask(), 0.05))
+
     async def main() -> list[bool]:
         ended = []
         with pytest.raises(TimeoutError):
@@ -114,9 +119,7 @@ def test_asyncio_timeouts_and_groups(never_client: SamplingClient) -> None:
             await task
         ended.append(task.cancelled())
         with pytest.raises(ExceptionGroup):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(ask())
-                group.create_task(asyncio.wait_for(ask(), 0.05))
+            await together()
         return ended
 
     assert asyncio.run(main()) == [True]
@@ -201,7 +204,7 @@ class Marker:
 
 
 def test_no_context_of_a_caller_is_kept(host: str, sim_server: LocalServer) -> None:
-    """Neither by the engine's loop, which runs for everybody, nor by the user's, which reads for everybody."""
+    """Not by the engine's loop, nor by the user's, though they run and read for everybody."""
     variable: contextvars.ContextVar[Marker] = contextvars.ContextVar("variable")
 
     async def mark(client: SamplingClient) -> weakref.ref[Marker]:
@@ -254,14 +257,13 @@ def test_another_librarys_reader_stays(sim_server: LocalServer, monkeypatch: pyt
 
 
 @pytest.fixture
-def slow_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def slow_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sidecars take a while to start."""
     (tmp_path / "zmq").mkdir()
     code = "import sys, time; time.sleep(2); sys.path.remove({!r}); del sys.modules['zmq']; import zmq"
     (tmp_path / "zmq" / "__init__.py").write_text(code.format(str(tmp_path)))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", "1")
-    yield
 
 
 async def ticks_during(work: Awaitable[Any]) -> int:

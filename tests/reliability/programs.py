@@ -62,7 +62,7 @@ class Ending:
 
 
 class Program:
-    """`code`, run behind the prelude by a Python whose sidecars keep their sockets in `temporary`.
+    """`code`, run behind the prelude, and that behind `before`, by a Python with its sockets in `temporary`.
 
     It leads a session of its own. What it prints goes to files, so that whoever inherits its descriptors
     holds up no reader.
@@ -74,6 +74,7 @@ class Program:
         temporary: Path,
         environment: dict[str, str],
         *,
+        before: str = "",
         command: tuple[str, ...] = (),
         stdin: int = subprocess.PIPE,
         cwd: Path | None = None,
@@ -83,7 +84,7 @@ class Program:
         self._output, self._errors = temporary / f"{name}.output", temporary / f"{name}.errors"
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*command, sys.executable, "-c", PRELUDE + code],
+                [*command, sys.executable, "-c", before + PRELUDE + code],
                 stdin=stdin,
                 stdout=output,
                 stderr=errors,

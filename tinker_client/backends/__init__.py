@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - uvloop wants it, and first use may be in an exit handler: too late.
 import contextlib
 import os
 import sys

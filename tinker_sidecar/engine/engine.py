@@ -122,6 +122,9 @@ class Engine:
 
     async def close(self) -> None:
         """Stop everything at once; what is unanswered stays so."""
+        for opening in self._sessions.values():
+            if _is_open(opening):
+                opening.result().is_ending = True
         for request in self._requests.values():
             request.cancel()
         await asyncio.gather(*self._requests.values(), *self._closings, return_exceptions=True)

@@ -243,7 +243,7 @@ class Sampler:
 
         Sent once more it is the same request to the server, whose answer tells what to cancel.
         """
-        if self._session.dynamic.sample_cancel_enabled:
+        if self._session.dynamic.sample_cancel_enabled and not self._session.is_ending:
             with contextlib.suppress(EngineError):
                 async with self._session.dispatches.hold(len(body)):
                     response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)

@@ -68,6 +68,8 @@ class Session:
         self.telemetry: Telemetry | None = None
         self.last_heartbeat: float | None = None
         """When the server took the last one, by `monotonic`."""
+        self.is_ending = False
+        """Whether requests are given up because the engine stops: another may be asked for them."""
         self._answered = False
         self._background: set[asyncio.Task[None]] = set()
         self._cancel_slots = Budget(self.dynamic.sample_cancel_max_batch_size)
@@ -150,7 +152,7 @@ class Session:
 
     def cancel(self, request_id: str) -> None:
         """Have the server stop working on a request nobody waits for, where it can."""
-        if self.dynamic.sample_cancel_enabled:
+        if self.dynamic.sample_cancel_enabled and not self.is_ending:
             self.spawn(self._cancel(request_id))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
