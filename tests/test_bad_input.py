@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -204,3 +205,48 @@ def test_values_are_checked_when_made(
 ) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+HALF_A_CHARACTER = "\ud83d"
+"""What slicing text as UTF-16 leaves: no text at all."""
+
+
+def test_what_cannot_be_sent_is_refused_at_the_call(sampling_client: SamplingClient) -> None:
+    with pytest.raises(ValueError, match=r"params holds what cannot be sent: .*surrogates"):
+        sampling_client.sample(PROMPT, 1, types.SamplingParams(max_tokens=4, stop=HALF_A_CHARACTER))
+    image = types.ImageAssetPointerChunk(location=HALF_A_CHARACTER, format="png", expected_tokens=1)
+    with pytest.raises(ValueError, match=r"prompt holds what cannot be sent: .*surrogates"):
+        sampling_client.sample(types.ModelInput(chunks=[image]), 1, PARAMS)
+    assert sampling_client.sample(PROMPT, 1, PARAMS).result(30)
+
+
+def test_a_model_name_that_cannot_be_sent(service_client: ServiceClient) -> None:
+    with pytest.raises(ValueError, match=r"base_model holds what cannot be sent"):
+        service_client.create_sampling_client(base_model=HALF_A_CHARACTER)
+    assert service_client.create_sampling_client(base_model=MODEL).sample(PROMPT, 1, PARAMS).result(30)
+
+
+@pytest.mark.usefixtures("host")
+def test_it_is_refused_also_where_requests_wait_in_line(
+    sim_server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINKER_SIDECAR_MAX_REQUESTS", "1")
+
+    async def main() -> int:
+        service_client = ServiceClient(base_url=sim_server.base_url, api_key="tml-tests")
+        client = await service_client.create_sampling_client_async(base_model=MODEL)
+        futures = [client.sample(PROMPT, 1, PARAMS) for _ in range(10)]
+        with pytest.raises(ValueError, match="cannot be sent"):
+            client.sample(PROMPT, 1, types.SamplingParams(max_tokens=4, stop=HALF_A_CHARACTER))
+        return len(await asyncio.gather(*futures))
+
+    assert asyncio.run(main()) == 10
+
+
+def test_a_prompt_too_large_for_any_sidecar(
+    sampling_client: SamplingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinker_client.sampling_request.MAX_FRAME", 1 << 20)  # A gigabyte takes a while.
+    with pytest.raises(ValueError, match="too large: at most 1048576"):
+        sampling_client.sample(types.ModelInput.from_ints([1] * 300_000), 1, PARAMS)
+    assert sampling_client.sample(PROMPT, 1, PARAMS).result(30)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import tinker_client
 from tests.client.journal import newest_session, wait_until
 from tinker_client import ServiceClient, SidecarDiedError, SidecarStartupError, types
+from tinker_client.backends import get_backend
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
@@ -171,3 +173,18 @@ def test_many_threads_start_it_anew_at_once(sidecars: Sidecars, sim_server: Loca
             futures = list(pool.map(lambda _: sampling_client.sample(PROMPT, 1, PARAMS), range(64)))
         assert all(future.result(30).sequences[0].tokens for future in futures)
         assert len(sidecars()) == 1
+
+
+def test_a_receiving_thread_that_fails_is_told_and_replaced(
+    sidecars: Sidecars, sim_server: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a program closes descriptors that are not its own."""
+    with ServiceClient(base_url=sim_server.base_url, api_key="tml-tests") as service_client:
+        sampling_client = service_client.create_sampling_client(base_model=MODEL)
+        [first] = sidecars()
+        host: Any = get_backend(sidecar=True)._host
+        host._channel._doorbell._epoll.close()
+        wait_until(lambda: first not in sidecars())
+        assert sampling_client.sample(PROMPT, 1, SEEDED).result(30).sequences[0].tokens
+        tinker_client.callbacks.settle(10)
+    assert "the thread that receives results failed" in caplog.text
