@@ -2,29 +2,77 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 import sys
+from os import __file__ as os_file
+from os import environ, getcwd
 from pathlib import Path
 
 __all__ = ["module_command", "module_environment"]
 
 _SECRETS = ("TINKER_API_KEY", "TINKER_SIDECAR_SERVE_API_KEY")
 
+_STANDARD_LIBRARY = str(Path(os_file).parent)
+
+_SEARCH_PATH = "_TINKER_SIDECAR_SEARCH_PATH"
+"""The variable that tells a child where to look for modules, a folder a line. It unsets it, so a process that
+has it set is no child of ours but a program that was taken for an interpreter."""
+
+_BOOTSTRAP = (
+    "import os, sys; "
+    rf"sys.path[:0] = os.environ.pop('{_SEARCH_PATH}').split('\n'); "
+    "import tinker_sidecar; del sys.path[0]; "  # That folder was for this one package.
+    "import runpy; del sys.argv[:2]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """The command line of `python -m module`.
+    """The command line of `python -m module` with this interpreter's options and search path.
 
-    A `types.py` or `logging.py` in the user's working folder is not ours to import, hence `-P`.
+    It needs `module_environment`. A `types.py` or `logging.py` in the user's working folder is not ours to
+    import, hence `-P`. Raises `RuntimeError` where there is no interpreter.
     """
-    return [sys.executable, "-P", "-m", module, *arguments]
+    if _SEARCH_PATH in environ:
+        raise RuntimeError(
+            f"{sys.executable!r} is no Python interpreter: started as one, it has run this program again"
+        )
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise RuntimeError(
+            f"sys.executable, {sys.executable!r}, is no Python interpreter: the program is frozen"
+        )
+    # As multiprocessing starts its children; private, and so unknown to the stubs.
+    options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *options, "-P", "-c", _BOOTSTRAP, "-m", module, *arguments]
 
 
 def module_environment() -> dict[str, str]:
-    """This process's environment without its keys, and with the way to this package."""
-    environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-    root = Path(__file__).resolve().parent.parent
-    if root.name not in ("site-packages", "dist-packages"):
-        # Run from a checkout that is on the path by the user's doing alone.
-        paths = (environment.get("PYTHONPATH"), str(root))
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    return environment
+    """This process's environment without its keys, and with the way to this package and what it needs."""
+    root = str(Path(__file__).resolve().parent.parent)
+    ours = {_SEARCH_PATH: "\n".join([root, *_search_path()])}
+    return {name: value for name, value in environ.items() if name not in _SECRETS} | ours
+
+
+def _search_path() -> list[str]:
+    """This process's, with the standard library first and what lies beside the user's script last.
+
+    So no module of the user's takes the place of one that the child needs: not his `types.py`, which
+    `PYTHONPATH` would put first, nor his `click.py`.
+    """
+    working_folder = _working_folder()
+    script = Path(getattr(sys.modules["__main__"], "__file__", None) or "").parent
+    last = {"", working_folder, str(script)}
+
+    def rank(folder: str) -> int:
+        if folder == _STANDARD_LIBRARY or folder.endswith("/lib-dynload"):
+            return 0
+        return 2 if folder in last else 1
+
+    folders = sorted((folder for folder in sys.path if isinstance(folder, str)), key=rank)
+    return [str(Path(working_folder, folder)) for folder in folders]
+
+
+def _working_folder() -> str:
+    try:
+        return getcwd()  # noqa: PTH109  # Of `os` at import: some programs take it from themselves.
+    except OSError:  # Removed meanwhile.
+        return ""

@@ -26,8 +26,8 @@ PARAMS = types.SamplingParams(max_tokens=4, seed=1)
 def say(word):
     print(word, flush=True)
 
-def connect():
-    return ServiceClient().create_sampling_client(base_model="tinker-sidecar/sim")
+def connect(**options):
+    return ServiceClient(**options).create_sampling_client(base_model="tinker-sidecar/sim")
 
 def ask(client, number):
     return client.sample(types.ModelInput.from_ints([number]), 1, PARAMS)
@@ -62,9 +62,10 @@ class Ending:
 
 
 class Program:
-    """`code`, run behind the prelude, and that behind `before`, by a Python with its sockets in `temporary`.
+    """`code`, run by a Python whose sidecars keep their sockets in `temporary`, behind the prelude.
 
-    It leads a session of its own. What it prints goes to files, so that whoever inherits its descriptors
+    `python` is the interpreter with its options, and `before` comes even before the prelude. It leads a
+    session of its own. What it prints goes to files, so that whoever inherits its descriptors
     holds up no reader.
     """
 
@@ -74,8 +75,9 @@ class Program:
         temporary: Path,
         environment: dict[str, str],
         *,
-        before: str = "",
         command: tuple[str, ...] = (),
+        python: tuple[str, ...] = (sys.executable,),
+        before: str = "",
         stdin: int = subprocess.PIPE,
         cwd: Path | None = None,
     ) -> None:
@@ -84,7 +86,7 @@ class Program:
         self._output, self._errors = temporary / f"{name}.output", temporary / f"{name}.errors"
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*command, sys.executable, "-c", before + PRELUDE + code],
+                [*command, *python, "-c", before + PRELUDE + code],
                 stdin=stdin,
                 stdout=output,
                 stderr=errors,

@@ -102,7 +102,7 @@ def test_one_that_keeps_dying_is_given_up(
         futures = [sampling_client.sample(PROMPT, 1, PARAMS) for _ in range(20)]
         (tmp_path / "zmq").mkdir()
         (tmp_path / "zmq" / "__init__.py").write_text("raise ImportError('libzmq is broken now')")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.syspath_prepend(tmp_path)
         sidecars()[0].send_signal(signal.SIGKILL)
 
         for future in futures:
@@ -126,7 +126,7 @@ def test_an_early_death_is_reported_with_the_last_words(
 ) -> None:
     (tmp_path / "zmq").mkdir()
     (tmp_path / "zmq" / "__init__.py").write_text("raise ImportError('libzmq is broken here')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
 
     with pytest.raises(SidecarStartupError, match=r"(?s)exited with status 1.*libzmq is broken here"):
         ServiceClient(base_url="http://127.0.0.1:9", api_key="tml-tests")
