@@ -8,17 +8,17 @@ import fcntl
 import os
 import secrets
 import select
-import shutil
-import signal
-import subprocess
+import stat
 import sys
 import tempfile
 import time
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import msgspec
 
 from tinker_client.errors import SidecarStartupError
+from tinker_sidecar.exits import end, how_it_ended, remove_folder
 from tinker_sidecar.handshake import Greeting, Hello
 from tinker_sidecar.interpreter import module_command, module_environment
 from tinker_sidecar.lending import can_borrow
@@ -33,6 +33,8 @@ _LAST_WORDS = 2000
 _PREFIX = "tinker-sidecar-"
 _STARTING = 60.0
 """Seconds: a folder that is younger may belong to a sidecar that has yet to be started."""
+_UNKNOWN_USER = 65534
+"""In a user namespace, whoever owns what is from outside of it, as `/` and `/tmp` may be."""
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
 """For glibc: what large results took goes back to the system, instead of staying in the child's heap."""
 _HTTP_THREADS = {"TOKIO_WORKER_THREADS": "1"}
@@ -51,8 +53,8 @@ class SidecarProcess:
         self.secret = secrets.token_hex(16)
         try:
             self._process = self._spawn()
-        except OSError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        except Exception as error:
+            remove_folder(self.folder)
             raise SidecarStartupError(f"cannot start {sys.executable!r}: {error}") from error
         try:
             self._greet()
@@ -73,11 +75,7 @@ class SidecarProcess:
 
     def describe_exit(self) -> str:
         """How the process ended and what it said last, once `exit_fd` is readable."""
-        try:
-            code: int | None = self._process.wait(_EXIT_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            code = None
-        how = "closed its pipe" if code is None else _exit_reason(code)
+        how = how_it_ended(self._process, _EXIT_TIMEOUT) or "closed its pipe"
         words = self._last_words()
         return f"the sidecar (pid {self.pid}) {how}" + (f"; its last words:\n{words}" if words else "")
 
@@ -86,18 +84,14 @@ class SidecarProcess:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        try:
-            self._process.wait(_EXIT_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, _EXIT_TIMEOUT)
 
     def close(self) -> None:
         """End the process and remove all it had. May be called again, and on a dead process."""
         self.end()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
     def abandon(self) -> None:
         """In a forked child: let go of a process that is the parent's, without touching it."""
@@ -107,14 +101,14 @@ class SidecarProcess:
                     os.close(pipe.fileno())
         self._process.returncode = 0  # Not ours to wait for.
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> Popen[bytes]:
         with (Path(self.folder) / "log").open("wb") as log:
             with contextlib.suppress(OSError):  # Not on every file system.
                 fcntl.flock(log, fcntl.LOCK_EX)  # The child's from now on, for as long as it lives.
-            return subprocess.Popen(
+            return Popen(
                 module_command("tinker_sidecar"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=PIPE,
+                stdout=PIPE,
                 stderr=log,
                 env=_HTTP_THREADS | module_environment() | _MALLOC,
                 start_new_session=True,  # A terminal's Ctrl-C and hang-up are for the user's program.
@@ -171,32 +165,61 @@ class SidecarProcess:
 def _make_folder() -> str:
     """A fresh folder only this user may enter, under a path short enough for a socket."""
     reasons = []
-    for parent in dict.fromkeys((*_temporary_folder(), "/tmp", "/dev/shm", "/var/tmp")):  # noqa: S108
+    for name in dict.fromkeys((*_temporary_folder(), "/tmp", "/dev/shm", "/var/tmp")):  # noqa: S108
+        parent = os.path.realpath(name)
         if not _is_text(parent):
             reasons.append(f"{parent!a}: not UTF-8")
             continue
         if len(os.fsencode(parent)) + len("/tinker-sidecar-12345678") > _LONGEST_FOLDER:
             reasons.append(f"{parent}: too long a path for a socket")
             continue
-        _sweep(parent)
         try:
+            if (danger := _open_to_others(parent)) is not None:
+                reasons.append(f"{parent}: {danger}")
+                continue
+            _sweep(parent)
             return tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
         except OSError as error:
             reasons.append(f"{parent}: {errno.errorcode.get(error.errno or 0, '')} {error.strerror}")
     raise SidecarStartupError("no folder for the sidecar's socket; tried " + "; ".join(reasons))
 
 
+def _open_to_others(parent: str) -> str | None:
+    """What would let others put a folder of theirs in the place of ours, if anything, on the whole way up.
+
+    Where anybody may write, as in `/tmp`, the sticky bit keeps them from it.
+    """
+    for folder in (Path(parent), *Path(parent).parents):
+        found = folder.stat()
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+            return f"others may write to {folder}, which has no sticky bit"
+        if found.st_uid not in (0, os.geteuid(), _UNKNOWN_USER):
+            return f"{folder} is another user's"
+    return None
+
+
 def _sweep(parent: str) -> None:
     """Remove the folders of sidecars that were killed along with their parents, as by a container's end.
 
-    A sidecar that lives has its log locked.
+    Anybody may put anything there by such a name: only a folder of this user's, no link, is looked into.
     """
     for folder in Path(parent).glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError):  # Locked, another user's, or gone.
-            if folder.stat().st_uid == os.getuid() and time.time() - folder.stat().st_mtime > _STARTING:
-                with (folder / "log").open("rb") as log:
-                    fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # Locked, or gone.
+            found = folder.lstat()
+            ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+            if ours and time.time() - found.st_mtime > _STARTING:
+                _remove_unless_locked(folder)
+
+
+def _remove_unless_locked(folder: Path) -> None:
+    """A sidecar that lives has its log locked. Raises `OSError` if so."""
+    log = os.open(folder / "log", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # Else a FIFO would block.
+    try:
+        if stat.S_ISREG(os.fstat(log).st_mode):
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_folder(str(folder))
+    finally:
+        os.close(log)
 
 
 def _temporary_folder() -> list[str]:
@@ -214,11 +237,3 @@ def _is_text(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _exit_reason(code: int) -> str:
-    if code >= 0:
-        return f"exited with status {code}"
-    with contextlib.suppress(ValueError):
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"was killed by signal {-code}"

@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import resource
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import uvloop
 import zmq
 from zmq.auth.asyncio import AsyncioAuthenticator
 
+from tinker_sidecar.exits import remove_folder
 from tinker_sidecar.handshake import (
     USERNAME,
     ZAP_DOMAIN,
@@ -158,7 +158,7 @@ def main() -> None:
     try:
         uvloop.run(_serve(hello))
     finally:
-        shutil.rmtree(hello.folder, ignore_errors=True)
+        remove_folder(hello.folder)
 
 
 def _allow_many_descriptors() -> None:
@@ -182,7 +182,7 @@ async def _serve(hello: Hello) -> None:
     _greet(Greeting())
     await gone.wait()
     # Nobody is left to wait for an orderly end, and requests in flight have no one to go to.
-    shutil.rmtree(hello.folder, ignore_errors=True)
+    remove_folder(hello.folder)
     os._exit(0)
 
 

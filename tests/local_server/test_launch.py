@@ -109,7 +109,7 @@ def test_a_parent_that_is_gone_already() -> None:
 def test_an_early_death_is_told_with_its_last_words() -> None:
     with pytest.raises(
         RuntimeError,
-        match=r"(?s)^the local server ended with exit status 2 before it listened: .*No such option",
+        match=r"(?s)^the local server exited with status 2 before it listened: .*No such option",
     ):
         start_local_server("sim", "--no-such-option")
     with pytest.raises(RuntimeError, match="open to other machines"):

@@ -6,11 +6,12 @@ import contextlib
 import os
 import selectors
 import signal
-import subprocess
 import tempfile
 import time
+from subprocess import PIPE, Popen
 from typing import IO
 
+from tinker_sidecar.exits import end, how_it_ended
 from tinker_sidecar.interpreter import module_command, module_environment
 
 __all__ = ["LocalServer", "start_local_server"]
@@ -24,7 +25,7 @@ _LAST_WORDS = 4096
 class LocalServer:
     """A running server. It ends with `close`, or with the process that started it, however that ends."""
 
-    def __init__(self, process: subprocess.Popen[bytes], base_url: str) -> None:
+    def __init__(self, process: Popen[bytes], base_url: str) -> None:
         self._process = process
         self._owner = os.getpid()
         self.base_url = base_url
@@ -46,10 +47,10 @@ def start_local_server(engine: str = "tiny", *arguments: str) -> LocalServer:
         The server died before it listened; the message ends with its last words.
     """
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
+        process = Popen(
             _command(engine, arguments),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=PIPE,
+            stdout=PIPE,
             stderr=errors,
             env=module_environment(),
             # Ctrl-C in the terminal is for the program, which decides about its server.
@@ -58,8 +59,7 @@ def start_local_server(engine: str = "tiny", *arguments: str) -> LocalServer:
         try:
             return LocalServer(process, _listening_url(process, errors))
         except BaseException:
-            process.kill()
-            _end(process)
+            _end(process, signal.SIGKILL)
             raise
 
 
@@ -68,18 +68,18 @@ def _command(engine: str, arguments: tuple[str, ...]) -> list[str]:
     return module_command("tinker_sidecar.local_server", *own, *arguments)
 
 
-def _listening_url(process: subprocess.Popen[bytes], errors: IO[bytes]) -> str:
+def _listening_url(process: Popen[bytes], errors: IO[bytes]) -> str:
     """Wait for the line that says where the server listens."""
     line = _first_line(process)
     if _LISTENING not in line:
-        status = _exit_status(process)
+        how = how_it_ended(process, 1) or f"had {_START_TIMEOUT:g} s and did not start"
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - _LAST_WORDS))
         last_words = (line + errors.read()).decode(errors="replace").strip()
-        raise RuntimeError(f"the local server {status} before it listened: {last_words or '(no output)'}")
+        raise RuntimeError(f"the local server {how} before it listened: {last_words or '(no output)'}")
     return line.split(_LISTENING)[1].split()[0].decode()
 
 
-def _first_line(process: subprocess.Popen[bytes]) -> bytes:
+def _first_line(process: Popen[bytes]) -> bytes:
     """What the server prints up to the first line's end, its own end, or `_START_TIMEOUT` seconds."""
     assert process.stdout is not None
     output = process.stdout.fileno()
@@ -95,24 +95,9 @@ def _first_line(process: subprocess.Popen[bytes]) -> bytes:
     return line
 
 
-def _exit_status(process: subprocess.Popen[bytes]) -> str:
-    try:
-        code = process.wait(1)
-    except subprocess.TimeoutExpired:
-        return f"had {_START_TIMEOUT:g} s and did not start"
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with exit status {code}"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Popen[bytes], number: signal.Signals = signal.SIGTERM) -> None:
     """Leave no process and no descriptor."""
-    process.terminate()
-    try:
-        process.wait(_END_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    end(process, _END_TIMEOUT, number)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with contextlib.suppress(OSError):
