@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import threading
 import weakref
@@ -16,9 +17,9 @@ from tinker_client.doorbell import Doorbell, Ring
 from tinker_client.errors import SidecarIPCError
 from tinker_client.futures import wake_together
 from tinker_client.loop_reader import LoopReader
+from tinker_client.zmq_context import borrow_context, return_context
 from tinker_sidecar.handshake import USERNAME, requests_endpoint, results_endpoint
 from tinker_sidecar.lending import borrow
-from tinker_sidecar.patience import starts_patient_threads
 from tinker_sidecar.protocol import Ack, Batch, Failure, Message, Resend
 from tinker_sidecar.sockets import NO_LIMIT, GilSocket
 
@@ -58,10 +59,6 @@ class Channel:
         give_up: Callable[[], None],
     ) -> None:
         self._pid = pid
-        self._context = zmq.Context()
-        with starts_patient_threads():  # libzmq's, that is.
-            self._results = self._connect(zmq.PULL, results_endpoint(folder), secret)
-            self._requests = self._connect(zmq.PUSH, requests_endpoint(folder), secret)
         self._exit_fd = exit_fd
         self._deliver = deliver
         self._closed = closed
@@ -80,11 +77,22 @@ class Channel:
         self._mapped: dict[int, memoryview] = {}
         """Lent payloads of the batch to deliver, by request: if Ctrl-C tears it, it goes on from there."""
         self._error: SidecarIPCError | None = None
-        self._doorbell = Doorbell(self._results.fd, exit_fd)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReader] | None
         self._loops = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._receive, name="tinker-sidecar-receiver", daemon=True)
-        self._thread.start()
+        self._opened = contextlib.ExitStack()
+        """What the receiving thread closes in the end."""
+        try:
+            self._context = borrow_context()
+            self._opened.callback(return_context)
+            self._results = self._connect(zmq.PULL, results_endpoint(folder), secret)
+            self._requests = self._connect(zmq.PUSH, requests_endpoint(folder), secret)
+            self._doorbell = Doorbell(self._results.fd, exit_fd)
+            self._opened.callback(self._doorbell.close)
+            self._thread.start()
+        except BaseException:
+            self._opened.close()
+            raise
 
     def send(self, message: Message) -> None:
         """Hand `message` to the sidecar; it leaves this process even if the GIL is not given up again."""
@@ -126,12 +134,15 @@ class Channel:
 
     def _connect(self, kind: int, endpoint: str, secret: str) -> GilSocket:
         socket: zmq.Socket[Any] = self._context.socket(kind)
+        self._opened.callback(socket.close, linger=0)
         socket.set_hwm(NO_LIMIT)
         socket.linger = 0
         socket.plain_username = USERNAME
         socket.plain_password = secret.encode()
         socket.connect(endpoint)
-        return GilSocket(socket)
+        connected = GilSocket(socket)
+        self._opened.callback(connected.close)
+        return connected
 
     def _receive(self) -> None:
         try:
@@ -173,9 +184,7 @@ class Channel:
         loops, self._loops = self._loops, None
         for reader in list((loops or {}).values()):
             reader.close()
-        for end in (self._results, self._requests, self._doorbell):
-            end.close()
-        self._context.term()
+        self._opened.close()
 
     def _read(self) -> bool:
         """Deliver what has come, unless another thread does. False: no more will come."""

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 _DRAIN_LIMIT = 256
 """Messages taken before other callbacks get their turn."""
 _RECONNECT_POLL = 0.002
+_ZMQ_THREADS = 2
 
 
 class Daemon:
@@ -173,6 +174,9 @@ async def _serve(hello: Hello) -> None:
     _watch_parent(hello.parent, gone.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
     try:
+        from tinker_sidecar.engine.http_threads import start_http_threads
+
+        start_http_threads(besides=_ZMQ_THREADS)
         daemon = Daemon(hello)
     except Exception as error:
         _greet(Greeting(error=f"{type(error).__name__}: {error}"))

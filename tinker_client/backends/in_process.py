@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.patience import be_patient
 from tinker_sidecar.protocol import Ack, Batch, Message
 
@@ -29,15 +30,24 @@ class InProcessHost:
 
     def __init__(self, backend: Backend) -> None:
         from tinker_sidecar.engine.engine import Engine
+        from tinker_sidecar.engine.http_threads import start_http_threads
 
         self._backend = backend
         self._inbox: deque[Message] = deque()
         self._scheduled = False
-        self._loop = uvloop.new_event_loop()
         self._stop = asyncio.Event()
-        self._engine: Engine = Engine(self._deliver)
         self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
-        self._thread.start()
+        try:
+            start_http_threads(besides=1)
+            self._loop = uvloop.new_event_loop()
+            try:
+                self._engine: Engine = Engine(self._deliver)
+                self._thread.start()
+            except BaseException:
+                self._loop.close()
+                raise
+        except (OSError, RuntimeError) as error:
+            raise SidecarStartupError(f"cannot start the sampling engine in this process: {error}") from error
 
     def send(self, message: Message) -> None:
         self._inbox.append(message)

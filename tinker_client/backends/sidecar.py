@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinker_client.channel import Channel
-from tinker_client.errors import SidecarDiedError, SidecarIPCError
+from tinker_client.errors import SidecarDiedError, SidecarIPCError, SidecarStartupError
 from tinker_client.lifecycle import SidecarProcess
 
 if TYPE_CHECKING:
@@ -20,15 +20,21 @@ class SidecarHost:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._process = SidecarProcess()
-        self._channel = Channel(
-            self._process.pid,
-            self._process.folder,
-            self._process.secret,
-            self._process.exit_fd,
-            backend.deliver,
-            self._closed,
-            self._process.end,
-        )
+        try:
+            self._channel = Channel(
+                self._process.pid,
+                self._process.folder,
+                self._process.secret,
+                self._process.exit_fd,
+                backend.deliver,
+                self._closed,
+                self._process.end,
+            )
+        except BaseException as error:
+            self._process.close()
+            if isinstance(error, Exception):
+                raise SidecarStartupError(f"cannot connect to the sidecar: {error}") from error
+            raise
         # Not wrapped, since every request passes here.
         self.send = self._channel.send
         self.wait = self._channel.wait

@@ -1,0 +1,56 @@
+"""Whether there is room for what libraries are about to open, as some do not take no for an answer.
+
+libzmq aborts the process where it gets no thread or descriptor, and the HTTP library waits for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from time import monotonic, sleep
+
+__all__ = ["check_descriptors", "check_threads"]
+
+_TASKS = Path("/proc/self/task")
+_GONE_WITHIN = 1.0
+
+
+def check_threads(count: int) -> None:
+    """Raise `RuntimeError` unless `count` more threads can be started now."""
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait, daemon=True) for _ in range(count)]
+    started: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{error}: {count} more are needed than this user, or container, has now; "
+            "`ulimit -u` and the container's pids limit say how many there may be"
+        ) from error
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+            _wait_until_gone(thread)
+
+
+def check_descriptors(count: int) -> None:
+    """Raise `OSError` unless `count` more descriptors can be opened now."""
+    taken: list[int] = []
+    try:
+        while len(taken) < count:
+            taken += os.pipe()
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def _wait_until_gone(thread: threading.Thread) -> None:
+    """A joined thread has run all its Python, but may still count for the system's limit."""
+    task = _TASKS / str(thread.native_id)
+    deadline = monotonic() + _GONE_WITHIN
+    while task.exists() and monotonic() < deadline:
+        sleep(0.001)
