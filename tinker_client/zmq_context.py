@@ -11,7 +11,7 @@ import threading
 import zmq
 
 from tinker_sidecar.patience import starts_patient_threads
-from tinker_sidecar.room import check_descriptors, check_threads
+from tinker_sidecar.room import check_descriptors, check_threads, fill_standard_descriptors
 
 __all__ = ["borrow_context", "return_context"]
 
@@ -47,6 +47,7 @@ def return_context() -> None:
 
 
 def _start() -> zmq.Context[zmq.Socket[bytes]]:
+    fill_standard_descriptors()
     check_descriptors(_DESCRIPTORS)
     check_threads(_THREADS)
     context = zmq.Context()

@@ -1,4 +1,4 @@
-"""Whether there is room for what libraries are about to open, as some do not take no for an answer.
+"""Room for what libraries are about to open, as some do not take no for an answer.
 
 libzmq aborts the process where it gets no thread or descriptor, and the HTTP library waits for ever.
 """
@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from time import monotonic, sleep
 
-__all__ = ["check_descriptors", "check_threads"]
+__all__ = ["check_descriptors", "check_threads", "fill_standard_descriptors"]
 
 _TASKS = Path("/proc/self/task")
 _GONE_WITHIN = 1.0
@@ -46,6 +46,18 @@ def check_descriptors(count: int) -> None:
     finally:
         for descriptor in taken:
             os.close(descriptor)
+
+
+def fill_standard_descriptors() -> None:
+    """Open those of 0 to 2 that are closed, lest they become ours.
+
+    libuv aborts the process over one of its own down there, and whatever prints would print into a socket.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # Takes the lowest number.
 
 
 def _wait_until_gone(thread: threading.Thread) -> None:

@@ -1,4 +1,4 @@
-"""Threads and descriptors that run out: an error each time, nothing half-made, and success when there room."""
+"""Threads and descriptors run out: an error each time, nothing half-made, and success when there is room."""
 
 from __future__ import annotations
 

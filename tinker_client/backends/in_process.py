@@ -14,6 +14,7 @@ import uvloop
 from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.patience import be_patient
 from tinker_sidecar.protocol import Ack, Batch, Message
+from tinker_sidecar.room import fill_standard_descriptors
 
 if TYPE_CHECKING:
     from tinker_client.backends.backend import Backend
@@ -38,6 +39,7 @@ class InProcessHost:
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
         try:
+            fill_standard_descriptors()
             start_http_threads(besides=1)
             self._loop = uvloop.new_event_loop()
             try:
