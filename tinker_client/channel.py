@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import threading
 import weakref
@@ -229,13 +230,23 @@ class Channel:
             self._error = SidecarIPCError(f"the sidecar sent what is not a message: {error}")
             self._give_up()
             return
-        self._deliver(self._with_lent(batch) if batch.lent else batch)
+        if batch.lent:
+            borrowed = self._with_lent(batch)
+            if borrowed is None:
+                self._requests.send(self._encode(Resend(whole=True)))
+                return
+            batch = borrowed
+        self._deliver(batch)
         self._mapped.clear()
         # Only now: what finishes meanwhile makes the next batch larger.
         self._requests.send(self._encode(Ack(batch.number)))
 
-    def _with_lent(self, batch: Batch) -> Batch:
-        """`batch` with the payloads that it lends; a request whose payload cannot be mapped fails."""
+    def _with_lent(self, batch: Batch) -> Batch | None:
+        """`batch` with the payloads that it lends, or None if they have to be sent.
+
+        As when this process is another user's since a `setuid`, has no descriptor left, or the sidecar has
+        just died: then whoever replaces it is asked again. A request for which there is no memory fails.
+        """
         answers: dict[int, Any] = dict(zip(batch.done, batch.payloads, strict=True))
         failed = list(batch.failed)
         for index, fd, size in batch.lent:
@@ -245,9 +256,9 @@ class Channel:
                 if memory is None:
                     memory = self._mapped[number] = borrow(self._pid, fd, size)
                 answers[number] = memory
-            except (FileNotFoundError, ProcessLookupError):
-                del answers[number]  # The sidecar has just died; whoever replaces it is asked again.
             except OSError as error:
+                if error.errno != errno.ENOMEM:
+                    return None
                 del answers[number]
                 failed.append((number, Failure("SidecarIPCError", f"cannot map a large result: {error}")))
         return msgspec.structs.replace(

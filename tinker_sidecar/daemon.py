@@ -27,7 +27,7 @@ from tinker_sidecar.handshake import (
     requests_endpoint,
     results_endpoint,
 )
-from tinker_sidecar.lending import LARGE, lend
+from tinker_sidecar.lending import LARGE, lend, take_back
 from tinker_sidecar.patience import be_patient
 from tinker_sidecar.protocol import MAX_FRAME, Ack, Batch, LogRecord, Message, Resend
 from tinker_sidecar.sockets import NO_LIMIT, GilSocket
@@ -60,6 +60,7 @@ class Daemon:
         self._requests = self._bind(zmq.PULL, requests_endpoint(hello.folder))
         self._results = self._bind(zmq.PUSH, results_endpoint(hello.folder))
         self._decode = msgspec.msgpack.Decoder(Message).decode
+        self._decode_batch = msgspec.msgpack.Decoder(Batch).decode
         self._encode = msgspec.msgpack.Encoder().encode
         self.engine = Engine(self._send)
         self._loop.add_reader(self._requests.fd, self._drain)
@@ -85,7 +86,7 @@ class Daemon:
                 logger.warning("dropped a malformed message of %d bytes: %s", len(frame), error)
                 continue
             if type(message) is Resend:
-                self._resend()
+                self._resend(whole=message.whole)
                 continue
             if type(message) is Ack:
                 self._acknowledged(message.batch)
@@ -101,9 +102,19 @@ class Daemon:
         self._unacknowledged = (batch.number, self._encode(batch))
         self._send_frame(self._unacknowledged[1])
 
-    def _resend(self) -> None:
-        if self._unacknowledged is not None:
-            self._send_frame(self._unacknowledged[1])
+    def _resend(self, *, whole: bool) -> None:
+        if self._unacknowledged is None:
+            return
+        number, frame = self._unacknowledged
+        if whole:
+            batch = self._decode_batch(frame)
+            for index, fd, size in batch.lent:
+                batch.payloads[index] = take_back(fd, size)
+            batch.lent.clear()
+            self._lent.pop(number, None)
+            frame = self._encode(batch)
+            self._unacknowledged = number, frame
+        self._send_frame(frame)
 
     def _lend(self, batch: Batch, index: int) -> None:
         payload = batch.payloads[index]

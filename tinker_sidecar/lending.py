@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import os
 
-__all__ = ["LARGE", "borrow", "can_borrow", "lend"]
+__all__ = ["LARGE", "borrow", "can_borrow", "lend", "take_back"]
 
 LARGE = 256 * 1024
 """Bytes from which lending is cheaper than sending."""
@@ -38,6 +38,14 @@ def lend(payload: bytes) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def take_back(fd: int, size: int) -> bytes:
+    """The payload that was lent as `fd`, which is closed: it has to be sent after all."""
+    try:
+        return os.pread(fd, size, 0)
+    finally:
+        os.close(fd)
 
 
 def borrow(pid: int, fd: int, size: int) -> memoryview:

@@ -274,6 +274,9 @@ class Ack(_Wire, frozen=True, tag="ack"):
 class Resend(_Wire, frozen=True, tag="resend"):
     """Ctrl-C came while a batch was received or dealt with: send what is unacknowledged once more."""
 
+    whole: bool = False
+    """Without lending anything: the client cannot borrow it."""
+
 
 Message = (
     OpenSession
