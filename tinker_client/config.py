@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tinker_client.errors import TinkerError
+from tinker_client.proxies import proxy_for
+from tinker_sidecar.credentials import without_password
 from tinker_sidecar.protocol import ServiceConfig
 
 __all__ = ["DEFAULT_BASE_URL", "LOCAL", "Limits", "Settings", "subprocess_sampling"]
@@ -71,12 +73,14 @@ class Settings:
     It travels when a client is pickled, so it holds no key that was not given as an argument.
     """
 
-    base_url: str
+    base_url: str = field(repr=False)  # It may have a password, as `http://user:password@host`.
     api_key: str | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     user_metadata: dict[str, str] = field(default_factory=dict)
     project_id: str | None = None
     display_name: str | None = None
+    is_local: bool = False
+    """The server is one that a program started for itself: no proxy stands before it."""
 
     @classmethod
     def create(
@@ -91,7 +95,8 @@ class Settings:
     ) -> Settings:
         """Arguments, completed with the environment's URL and project; a local server starts here."""
         base_url = base_url or os.environ.get("TINKER_BASE_URL") or DEFAULT_BASE_URL
-        if base_url == LOCAL:
+        is_local = base_url == LOCAL
+        if is_local:
             base_url = _local_base_url()
             api_key = api_key or _LOCAL_KEY
         return cls(
@@ -101,6 +106,7 @@ class Settings:
             dict(user_metadata or {}),
             project_id or os.environ.get("TINKER_PROJECT_ID") or None,
             display_name,
+            is_local,
         )
 
     def resolve(self) -> ServiceConfig:
@@ -116,6 +122,7 @@ class Settings:
             project_id=self.project_id,
             display_name=self.display_name,
             telemetry=_truth(os.environ.get("TINKER_TELEMETRY", "1")),
+            proxy=None if self.is_local else proxy_for(self.base_url),
         )
 
 
@@ -138,7 +145,7 @@ def _checked_base_url(base_url: str) -> str:
     if not valid:
         raise TinkerError(
             f"base_url must be an http:// or https:// URL, or {LOCAL!r} for a server on this machine; "
-            f"got {base_url!r}"
+            f"got {without_password(base_url)!r}"
         )
     return base_url.rstrip("/")
 

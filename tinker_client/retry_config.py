@@ -35,7 +35,8 @@ class RetryConfig:
     """Part of a delay, 0 to 1, by which it varies at random."""
 
     enable_retry_logic: bool = True
-    """Whether to try again at all after an error that may pass."""
+    """Whether a request whose result the server has lost is sampled anew, which may be paid for twice.
+    Sending a request again under its number, and asking for its result again, goes on in any case."""
 
     enable_stuck_detection: bool = True
     """Whether `progress_timeout` applies."""

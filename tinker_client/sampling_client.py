@@ -70,6 +70,7 @@ class _SamplerHandleFields(msgspec.Struct):
     sampling_session_id: str
     base_model: str | None
     subprocess_sampling: bool
+    is_local: bool = False
 
 
 class SamplingClient:
@@ -281,6 +282,7 @@ class SamplingClient:
             state.sampling_session_id,
             state.base_model,
             state.subprocess_sampling,
+            state.settings.is_local,
         )
         return base64.urlsafe_b64encode(msgspec.json.encode(handle)).decode()
 
@@ -296,7 +298,7 @@ class SamplingClient:
         except (ValueError, TypeError, msgspec.DecodeError) as error:
             raise ValueError(f"not a sampler handle: {error}") from None
         state = _SamplingClientPickleState(
-            Settings(fields.base_url, api_key),
+            Settings(fields.base_url, api_key, is_local=fields.is_local),
             fields.session_id,
             fields.sampling_session_id,
             fields.base_model,

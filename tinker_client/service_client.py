@@ -18,6 +18,7 @@ from tinker_client.running_loop import runs_event_loop
 from tinker_client.sampling_client import SamplingClient
 from tinker_client.telemetry import Telemetry
 from tinker_client.types import GetServerCapabilitiesResponse
+from tinker_sidecar.credentials import without_password
 from tinker_sidecar.protocol import Query
 
 __all__ = ["ServiceClient"]
@@ -166,7 +167,7 @@ class ServiceClient:
 
     def __repr__(self) -> str:
         session_id = self._session.known_session_id() or "opening"
-        return f"<{type(self).__name__} {session_id} at {self._session.settings.base_url}>"
+        return f"<{type(self).__name__} {session_id} at {without_password(self._session.settings.base_url)}>"
 
     def _ask_capabilities(self) -> InterruptibleFuture[Any]:
         session = self._session

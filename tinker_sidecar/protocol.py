@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from tinker_sidecar.credentials import without_password
+
 __all__ = [
     "MAX_FRAME",
     "Ack",
@@ -174,9 +176,11 @@ class ServiceConfig(_Wire, frozen=True):
     project_id: str | None
     display_name: str | None
     telemetry: bool
+    proxy: str | None = None
+    """The URL of the proxy that every request goes through; the engine's own environment is not asked."""
 
     def __repr__(self) -> str:
-        return f"ServiceConfig(base_url={self.base_url!r})"
+        return f"ServiceConfig(base_url={without_password(self.base_url)!r})"
 
 
 class OpenSession(_Wire, frozen=True, tag="open_session"):

@@ -13,7 +13,6 @@ from tinker_client import (
     AuthenticationError,
     BadRequestError,
     BillingError,
-    InternalServerError,
     NotFoundError,
     PermissionDeniedError,
     RequestFailedError,
@@ -137,12 +136,3 @@ def test_a_server_that_forgets_its_sessions(connect: Connect, caplog: pytest.Log
     # A new client of the same service client needs a session too; a new service client gets one.
     with pytest.raises(NotFoundError, match="session"):
         connection.sampling_client()
-
-
-def test_no_retries_at_all(connect: Connect) -> None:
-    connection = connect(
-        *option("fault", "asample:500,first=1"), retry_config=RetryConfig(enable_retry_logic=False)
-    )
-    client = connection.sampling_client()
-    assert type(client.sample(prompt(1), 1, PARAMS).exception(25)) is InternalServerError
-    assert client.sample(prompt(2), 1, PARAMS).result(25).sequences

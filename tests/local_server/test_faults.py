@@ -243,3 +243,9 @@ def test_every_kind_goes_with_every_route(kind: str) -> None:
         fault = parse_fault(f"{route}:{kind}@0.5,after=1,first=2,body=a,b=c")
         assert (fault.route, fault.kind, fault.probability) == (route, kind, 0.5)
         assert (fault.after, fault.first, fault.body, fault.status) == (1, 2, "a,b=c", None)
+
+
+def test_a_bomb(serve: Serve) -> None:
+    """The client of the tests unpacks it."""
+    answer = faulty(serve, "healthz:bomb,mib=3").get("healthz")
+    assert (answer.status, len(answer.content)) == (200, 3 << 20)

@@ -176,10 +176,3 @@ def test_flags_are_read_again(connect_in: Connect) -> None:
     assert soon(lambda: all(len(connection.requests(config)) >= 2 for connection in connections), within=13)
     time.sleep(0.3)
     assert cancelled_on_the_server() == [True, True, True, True]
-
-
-def test_a_server_may_forbid_retries(connect: Connect) -> None:
-    connection = connect(*option("fault", "asample:500,first=1"), *flag("sample_no_retries", True))
-    error = connection.sampling_client().sample(prompt(1), 1, PARAMS).exception(20)
-    assert error is not None
-    assert len(connection.requests("asample")) == 1

@@ -94,7 +94,7 @@ class Auth:
 
     async def _buy_jwt(self) -> str:
         answer = await self._http.post("auth/token", b"{}", await self._credential())
-        jwt = answer.read(_Token, "auth/token").jwt
+        jwt = answer.read(_Token).jwt
         claims = _claims(jwt)
         lifetime = claims.exp - claims.iat
         # From receipt, so that a wrong local clock shortens nothing.

@@ -8,7 +8,14 @@ import msgspec
 
 from tinker_sidecar.protocol import Failure
 
-__all__ = ["EngineError", "connection_error", "invalid_response", "status_error", "timeout_error"]
+__all__ = [
+    "IS_BASE_URL_RIGHT",
+    "EngineError",
+    "connection_error",
+    "invalid_response",
+    "status_error",
+    "timeout_error",
+]
 
 _KIND_BY_STATUS = {
     400: "BadRequestError",
@@ -21,6 +28,9 @@ _KIND_BY_STATUS = {
     429: "RateLimitError",
 }
 
+IS_BASE_URL_RIGHT = " (is base_url right?)"
+"""What to ask whose server has never been of any use."""
+
 _MESSAGE_LIMIT = 2000
 """Characters of a server's answer that go into a message: an HTML error page can be long."""
 
@@ -31,6 +41,10 @@ class EngineError(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+    def adding(self, words: str) -> EngineError:
+        """The same with more to say."""
+        return EngineError(msgspec.structs.replace(self.failure, message=self.failure.message + words))
 
     @property
     def status(self) -> int | None:
@@ -51,12 +65,12 @@ def invalid_response(message: str, content: bytes = b"") -> EngineError:
     )
 
 
-def status_error(status: int, content: bytes, route: str) -> EngineError:
-    """The error for an HTTP `status` on `route`, with what the server said about it."""
+def status_error(status: int, content: bytes, place: str) -> EngineError:
+    """The error for an HTTP `status` from `place`, with what the server said about it."""
     kind = _KIND_BY_STATUS.get(status) or ("InternalServerError" if status >= 500 else "APIStatusError")
     body = _body(content)
     said = _detail(body)
-    message = f"HTTP {status} from {route}" + (f": {said}" if said else "")
+    message = f"HTTP {status} from {place}" + (f": {said}" if said else "")
     return EngineError(Failure(kind, message, status_code=status, body=body))
 
 

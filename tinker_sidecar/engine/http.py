@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
+import re
 import resource
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import msgspec
-from pyqwest import Client, HTTPTransport, ReadError, RemoteProtocolError, WriteError
+from pyqwest import Client, Headers, HTTPTransport, ReadError, RemoteProtocolError, Request, WriteError
 
 from tinker_sidecar import __version__
-from tinker_sidecar.engine.failures import connection_error, invalid_response, status_error, timeout_error
+from tinker_sidecar.credentials import fits_header, without_password
+from tinker_sidecar.engine.content import ACCEPTED, received, unpacked
+from tinker_sidecar.engine.failures import (
+    IS_BASE_URL_RIGHT,
+    EngineError,
+    connection_error,
+    invalid_response,
+    status_error,
+    timeout_error,
+)
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.pace import Pace
+from tinker_sidecar.engine.transports import open_transport
+from tinker_sidecar.protocol import Failure
 
 __all__ = ["API", "SDK_VERSION", "Http", "Lane", "Response"]
 
@@ -24,9 +38,6 @@ API = "/api/v1/"
 SDK_VERSION = "0.38.0"
 """The `sdk_version` we report: the official SDK whose protocol this engine follows."""
 
-_LONGEST = 300.0
-"""Seconds that a request may take in all, however steadily an answer drips."""
-
 _SHARES = {"POLL": 0.5, "SHORT": 0.25}
 """Of the descriptors this process may have, for the connections of a lane; the rest is for all else.
 
@@ -34,6 +45,24 @@ Without TLS there is no HTTP/2, and each request under way takes a connection.""
 
 _PLENTY = 8192
 """Descriptors with which nothing needs counting."""
+
+_KIB, _MIB = 1 << 10, 1 << 20
+
+_LIMITS = {
+    "session_heartbeat": 64 * _KIB,
+    "asample": 4 * _MIB,  # An id for each of its samples.
+    "retrieve_futures": 64 * _MIB,  # A line for each result since the last one.
+}
+"""Bytes that an answer may have, by route; a result has as many as the request was told, and more room."""
+
+_USUAL_LIMIT = 4 * _MIB
+
+_FREQUENT = ("asample", "retrieve_future")
+"""The two requests that make a sample. Their answers are read by the HTTP library in one go, which takes half
+the processor time, and only then measured."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What the name of a header is made of."""
 
 _T = TypeVar("_T")
 
@@ -56,31 +85,43 @@ class Response(NamedTuple):
     content: bytes
     challenge: str
     """The `WWW-Authenticate` header."""
+    place: str
+    """Where it came from, for messages: the whole address, and through which proxy."""
 
-    def read(self, shape: type[_T], route: str) -> _T:
+    def read(self, shape: type[_T]) -> _T:
         """The body of a successful answer as `shape`; any other answer is raised as its error."""
         if self.status != 200:
-            raise status_error(self.status, self.content, route)
+            raise self.error()
         try:
             return msgspec.json.decode(self.content, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise invalid_response(f"malformed answer from {route}: {error}", self.content) from None
+            raise invalid_response(f"malformed answer from {self.place}: {error}", self.content) from None
+
+    def error(self) -> EngineError:
+        """What an answer with another status than 200 amounts to."""
+        return status_error(self.status, self.content, self.place)
 
 
 class Http:
     """POSTs and GETs under `{base_url}/api/v1/`, authenticated, on a connection pool per `Lane`."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
-        self._headers = {"user-agent": f"tinker-sidecar/{__version__}"} | {
-            name.lower(): value for name, value in headers.items()
-        }
-        self._root = base_url + API
+    def __init__(self, base_url: str, headers: Mapping[str, str], proxy: str | None) -> None:
+        address, basic = _apart(base_url)
+        self._headers = (
+            {"user-agent": f"tinker-sidecar/{__version__}", "accept-encoding": ACCEPTED}
+            | basic
+            | {name.lower(): value for name, value in headers.items()}
+        )
+        self._root = address + API
+        self._proxy = proxy
+        self._through = "" if proxy is None else f" through the proxy {without_password(proxy)}"
         self._lanes: dict[Lane, HTTPTransport] = {}
         self._clients: dict[Lane, Client] = {}
         self._idempotency_prefix = os.urandom(8).hex()
         self._counter = itertools.count()
         self._pace = Pace()
-        self._rooms = {} if base_url.startswith("https:") else _rooms()
+        self._doubt = IS_BASE_URL_RIGHT  # Until there is an answer.
+        self._rooms = {} if address.startswith("https:") else _rooms()
 
     async def post(
         self,
@@ -89,8 +130,12 @@ class Http:
         token: str | None,
         headers: Mapping[str, str] | None = None,
         lane: Lane = Lane.CALL,
+        limit: int | None = None,
     ) -> Response:
-        """Send one POST and return whatever the server answers; raise only when nothing came back."""
+        """Send one POST and return whatever the server answers.
+
+        Raises `EngineError` when nothing came back, or more than `limit` bytes (default: by `route`).
+        """
         sent = self._headers | {
             "content-type": "application/json",
             "x-idempotency-key": f"{self._idempotency_prefix}-{next(self._counter)}",
@@ -99,7 +144,7 @@ class Http:
             sent["x-api-key"] = token
         if headers is not None:
             sent.update(headers)
-        return await self._request("POST", route, sent, body, lane)
+        return await self._request("POST", route, sent, body, lane, limit)
 
     async def get(self, route: str, token: str | None) -> Response:
         """Send one GET, as `post` does."""
@@ -109,47 +154,59 @@ class Http:
         return await self._request("GET", route, sent, None, Lane.CALL)
 
     async def _request(
-        self, method: str, route: str, headers: dict[str, str], body: bytes | None, lane: Lane
+        self,
+        method: str,
+        route: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        lane: Lane,
+        limit: int | None = None,
     ) -> Response:
         pace = self._pace if lane is Lane.SHORT else None
         room = self._rooms.get(lane)
         if room is not None:
             await room.take(1)
         entered, answered = None, False
+        url = self._root + route
+        place = url + self._through
+        limit = limit or _LIMITS.get(route, _USUAL_LIMIT)
         try:
             if pace is not None:
                 entered = await pace.enter()
             client = self._clients.get(lane) or self._open(lane)  # Now: `renew` may have come in between.
-            answer = await client.execute(method, self._root + route, headers, body)
-            answered = answer.status == 200
+            if route in _FREQUENT:
+                answer = await client.execute(method, url, headers, body)
+                status, received_headers, content = answer.status, answer.headers, answer.content
+            else:
+                request = Request(method, url, Headers(headers.items()), body)
+                async with await self._lanes[lane].execute(request) as response:
+                    status, received_headers = response.status, response.headers
+                    content = await received(response.content, limit, place)
+            answered = status == 200
         except TimeoutError:
-            raise timeout_error(f"no answer from {self._root}{route} within {lane.value:.0f} s") from None
+            raise timeout_error(f"no answer from {place} within {lane.value:.0f} s{self._doubt}") from None
         except (ConnectionError, ReadError, WriteError, RemoteProtocolError) as error:
-            raise connection_error(f"cannot reach {self._root}{route}: {_reason(error)}") from None
+            raise connection_error(f"cannot reach {place}: {_reason(error)}{self._doubt}") from None
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise _unsendable(headers) or connection_error(
+                f"cannot reach {place}: {type(error).__name__} in the HTTP library"
+            ) from None
         finally:
             if pace is not None and entered is not None:
                 pace.leave(entered, answered=answered)
             if room is not None:
                 room.give_back(1)
-        received = answer.headers
+        self._doubt = ""
         return Response(
-            answer.status,
-            received.get("content-type", ""),
-            answer.content,
-            received.get("www-authenticate", ""),
+            status,
+            received_headers.get("content-type", ""),
+            unpacked(content, received_headers.get("content-encoding", ""), limit, place),
+            received_headers.get("www-authenticate", ""),
+            place,
         )
 
     def _open(self, lane: Lane) -> Client:
-        transport = HTTPTransport(
-            tls_include_system_certs=True,
-            timeout=_LONGEST,
-            read_timeout=lane.value,
-            connect_timeout=10.0,
-            pool_max_idle_per_host=4096,
-            follow_redirects=False,  # A redirect would carry the key to another host.
-            enable_otel=False,
-        )
-        self._lanes[lane] = transport
+        self._lanes[lane] = transport = open_transport(self._root, self._proxy, lane.value)
         self._clients[lane] = client = Client(transport)
         return client
 
@@ -171,9 +228,30 @@ def _rooms() -> dict[Lane, Budget]:
     return {Lane[name]: Budget(max(1, int(share * descriptors))) for name, share in _SHARES.items()}
 
 
+def _apart(base_url: str) -> tuple[str, dict[str, str]]:
+    """`base_url` without `user:password@`, and the header that takes their place."""
+    parts = urlsplit(base_url)
+    user_info, at, server = parts.netloc.rpartition("@")
+    if not at:
+        return base_url, {}
+    basic = base64.b64encode(unquote(user_info).encode()).decode()
+    return parts._replace(netloc=server).geturl(), {"authorization": f"Basic {basic}"}
+
+
+def _unsendable(headers: Mapping[str, str]) -> EngineError | None:
+    """What is wrong with `headers`, if something is: the library's own words would quote them."""
+    for name, value in headers.items():
+        if not (_TOKEN.fullmatch(name) and fits_header(value)):
+            message = f"the header {name!a} cannot be sent: its value must be one line of printable ASCII"
+            return EngineError(Failure("TinkerError", message))
+    return None
+
+
 def _reason(error: BaseException) -> str:
     """What went wrong at the bottom: the library's text names the URL and each layer above it."""
     reason = str(error).rsplit("): ", 1)[-1] or type(error).__name__
     if reason.endswith("InvalidContentType"):  # Of a TLS record, that is.
         reason += " (does the server speak TLS? If not, its address begins with http://)"
+    if reason.endswith("UnknownIssuer"):
+        reason += " (SSL_CERT_FILE may name a file with the certificates of the authorities to trust)"
     return reason

@@ -143,7 +143,7 @@ class FuturesPoller:
             response = await self._session.post("retrieve_futures", msgspec.json.encode(body), lane=Lane.POLL)
             if response.status == 408:
                 return
-            answer = response.read(_Completions, "retrieve_futures")
+            answer = response.read(_Completions)
         except EngineError:
             self._retrieved = acknowledged + self._retrieved
             raise

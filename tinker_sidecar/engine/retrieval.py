@@ -8,7 +8,7 @@ from time import monotonic
 
 import msgspec
 
-from tinker_sidecar.engine.failures import EngineError, status_error
+from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane, Response
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.results import PROTOBUF, PayloadSize, Pending, Promise, decode_answer
@@ -22,6 +22,9 @@ QueueObserver = Callable[[str, str | None], None]
 """Hears the state of the server's queue and the reason the server gives."""
 
 _BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
+
+_UNANNOUNCED_LIMIT = 1 << 28
+"""Bytes of a result of which nothing is known: the 20 likeliest tokens for each of a million take 160 MB."""
 
 
 class Retrieval:
@@ -112,14 +115,20 @@ class Retrieval:
             headers["x-tinker-create-promise-roundtrip-time"] = f"{self._submission_seconds:.6f}"
         self._iteration += 1
         body = {"request_id": self._promise.request_id, "allow_metadata_only": allow_metadata_only}
-        return await self._session.post("retrieve_future", msgspec.json.encode(body), headers, self._lane)
+        return await self._session.post(
+            "retrieve_future", msgspec.json.encode(body), headers, self._lane, self._limit()
+        )
+
+    def _limit(self) -> int:
+        """Bytes that the answer may have. What was announced may be the size in another encoding."""
+        return 8 * self._size + (1 << 20) if self._size else _UNANNOUNCED_LIMIT
 
     def _read(self, response: Response) -> bytes | Pending | PayloadSize:
         if response.status == 200:
             return decode_answer(response.content_type, response.content, self._promise, self._ask)
         if response.status == 408:
             return _pending(response)
-        raise status_error(response.status, response.content, "retrieve_future")
+        raise response.error()
 
     async def _overcome(self, error: EngineError) -> None:
         """Wait until it makes sense to ask again, or raise `error`."""

@@ -49,16 +49,21 @@ def is_transient(error: EngineError) -> bool:
     return (
         is_connection_trouble(error)
         or is_malformed(error)
-        or (status is not None and (status in (408, 409, 429) or status >= 500))
+        or (status is not None and (status in (408, 409, 429) or status >= 500) and status != 501)
     )
 
 
 class RetryPolicy:
-    """How a sampler retries: what the user configured, unless the server wants no retries at all."""
+    """How a sampler retries: as the user configured, within what the server wants.
 
-    def __init__(self, retry: Retry, *, enabled: bool) -> None:
+    Sending a request once more under its number, and asking for its result once more, is never paid for
+    twice, so nobody can turn that off: a result that is lost has been paid for, too. `resamples` says
+    whether a request may be run again as a new one, when its result is gone from the server.
+    """
+
+    def __init__(self, retry: Retry, *, resamples: bool) -> None:
         self._retry = retry
-        self._enabled = enabled and retry.enable_retry_logic
+        self.resamples = resamples and retry.enable_retry_logic
 
     def delays(self) -> Iterator[float]:
         retry = self._retry
@@ -69,4 +74,4 @@ class RetryPolicy:
         patience = self._retry.progress_timeout
         if error.status == 500:
             patience = min(patience, _FAILING_PATIENCE)
-        return self._enabled and is_transient(error) and monotonic() - since < patience
+        return is_transient(error) and monotonic() - since < patience

@@ -40,6 +40,10 @@ and an engine that replaces a dead one does not know which that used."""
 _BACKPRESSURE = {"x-tinker-sampling-backpressure": "1"}
 _BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
 _RESUBMISSIONS_ALLOWED = 5  # Each may be billed.
+_NOT_RESAMPLED = (
+    " (its result is gone from the server, and it is not sampled anew: "
+    "RetryConfig.enable_retry_logic, or the server's flag sample_no_retries, says so)"
+)
 
 
 class _SamplingSession(msgspec.Struct):
@@ -104,7 +108,7 @@ class Sampler:
     def __init__(self, session: Session, info: SamplerInfo, retry: Retry, observer: QueueObserver) -> None:
         self.info = info
         self._session = session
-        self._policy = RetryPolicy(retry, enabled=not session.flags.sample_no_retries)
+        self._policy = RetryPolicy(retry, resamples=not session.flags.sample_no_retries)
         self._observer = observer
         self._seq_id_base = info.clone * CLONE_BLOCK
         self._encoder = AsampleEncoder(info.sampling_session_id)
@@ -175,6 +179,8 @@ class Sampler:
             except EngineError as error:
                 if error.status != 410 or resubmissions == _RESUBMISSIONS_ALLOWED:
                     raise
+                if not self._policy.resamples:
+                    raise error.adding(_NOT_RESAMPLED) from None
                 resubmissions += 1
                 logger.info("request %s is gone from the server; submitting it anew", promise.request_id)
                 await asyncio.sleep(next(waits))
@@ -236,7 +242,7 @@ class Sampler:
             finally:
                 if poller is not None:
                     poller.submitted()
-        return response.read(Promise, "asample")
+        return response.read(Promise)
 
     async def _take_back(self, body: bytes) -> None:
         """Cancel what was given up half-way, and the server may have all the same.
@@ -247,7 +253,7 @@ class Sampler:
             with contextlib.suppress(EngineError):
                 async with self._session.dispatches.hold(len(body)):
                     response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-                self._session.cancel(response.read(Promise, "asample").request_id)
+                self._session.cancel(response.read(Promise).request_id)
 
 
 def _is_empty_bad_request(error: EngineError) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from tinker_sidecar.engine.auth import Auth
 from tinker_sidecar.engine.billing import BillingPause
 from tinker_sidecar.engine.client_config import ClientConfig, DynamicConfig
-from tinker_sidecar.engine.failures import EngineError, status_error
+from tinker_sidecar.engine.failures import IS_BASE_URL_RIGHT, EngineError
 from tinker_sidecar.engine.http import SDK_VERSION, Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget, DispatchLimits
 from tinker_sidecar.engine.outbox import Outbox
@@ -40,6 +40,8 @@ _RESPONSE_BYTES = 12 * 1024 * 1024
 """Of results on their way to us at once, however much more the server allows: enough for 100 MB/s from a
 server 0.1 s away, and what is on its way is in our memory."""
 _START_UP_PATIENCE = 300.0
+_NO_TINKER_SERVER = (404, 405, 501)
+"""How web servers answer a POST to a route that they do not have."""
 _FIRST_CONTACT_PATIENCE = 5.0
 """Seconds to keep trying a server that has never answered: a wrong address should be told soon."""
 
@@ -60,7 +62,7 @@ class Session:
     def __init__(self, config: ServiceConfig, outbox: Outbox) -> None:
         self.config = config
         self.outbox = outbox
-        self.http = Http(config.base_url, config.headers)
+        self.http = Http(config.base_url, config.headers, config.proxy)
         self.auth = Auth(config, self.http)
         self.dynamic = DynamicConfig()
         self._adopt(ClientConfig())
@@ -107,13 +109,18 @@ class Session:
     # Requests.
 
     async def post(
-        self, route: str, body: bytes, headers: Mapping[str, str] | None = None, lane: Lane = Lane.CALL
+        self,
+        route: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        lane: Lane = Lane.CALL,
+        limit: int | None = None,
     ) -> Response:
         """One POST with this session's credential, once more with a new one if that was refused."""
         token = await self.auth.token()
-        response = await self.http.post(route, body, token, headers, lane)
+        response = await self.http.post(route, body, token, headers, lane, limit)
         if response.status == 401 and self.auth.refused(token, response.challenge):
-            response = await self.http.post(route, body, await self.auth.token(), headers, lane)
+            response = await self.http.post(route, body, await self.auth.token(), headers, lane, limit)
         return response
 
     async def call(self, route: str, body: Mapping[str, Any], shape: type[_T]) -> _T:
@@ -121,13 +128,13 @@ class Session:
         encoded = msgspec.json.encode(body)
 
         async def attempt() -> _T:
-            return (await self.post(route, encoded)).read(shape, route)
+            return (await self.post(route, encoded)).read(shape)
 
         return await self._persist(attempt)
 
     async def get(self, route: str, shape: type[_T]) -> _T:
         async def attempt() -> _T:
-            return (await self.http.get(route, await self.auth.token())).read(shape, route)
+            return (await self.http.get(route, await self.auth.token())).read(shape)
 
         return await self._persist(attempt)
 
@@ -146,9 +153,15 @@ class Session:
                 patience = _START_UP_PATIENCE if self._answered else _FIRST_CONTACT_PATIENCE
                 left = started + patience - monotonic()
                 if not is_transient(error) or left <= 0 or malformed > MALFORMED_ALLOWED:
-                    raise
+                    raise self._in_doubt(error) from None
                 logger.info("%s; trying again", error)
                 await asyncio.sleep(min(left, next(waits)))
+
+    def _in_doubt(self, error: EngineError) -> EngineError:
+        """`error`; with the obvious question, where no Tinker server has been heard of yet."""
+        if not self.session_id and (error.status in _NO_TINKER_SERVER or is_malformed(error)):
+            return error.adding(IS_BASE_URL_RIGHT)
+        return error
 
     def cancel(self, request_id: str) -> None:
         """Have the server stop working on a request nobody waits for, where it can."""
@@ -166,7 +179,7 @@ class Session:
             try:
                 response = await self.post("cancel_future", msgspec.json.encode({"request_id": request_id}))
                 if response.status >= 400:
-                    raise status_error(response.status, response.content, "cancel_future")
+                    raise response.error()
             except EngineError as error:
                 logger.info("could not cancel request %s: %s", request_id, error)
 
@@ -217,7 +230,7 @@ class Session:
             try:
                 response = await self.post("session_heartbeat", body, lane=Lane.HEARTBEAT)
                 if response.status != 200:
-                    raise status_error(response.status, response.content, "session_heartbeat")
+                    raise response.error()
                 last_success = self.last_heartbeat = monotonic()
             except EngineError as error:
                 if error.status in (404, 410):
@@ -237,7 +250,7 @@ class Session:
             try:
                 body = msgspec.json.encode({"sdk_version": SDK_VERSION})
                 response = await self.post("client/dynamic_config", body)
-                self.dynamic = response.read(DynamicConfig, "client/dynamic_config")
+                self.dynamic = response.read(DynamicConfig)
             except EngineError as error:
                 if error.status == 404:
                     return

@@ -34,6 +34,7 @@ KINDS = {
     "empty": "the answer's body is missing, and not announced",
     "mislabel": "the answer is called text/html, whatever it is",
     "huge": "a 200 of `mib` MiB of blanks in place of the answer (default 64)",
+    "bomb": "a 200 of `mib` MiB of blanks (default 64), gzipped to a thousandth of that",
     "forget": "the server forgets all sessions, as one that was restarted, then answers",
 }
 """And each HTTP status: that answer, with `body`, in place of doing the request."""

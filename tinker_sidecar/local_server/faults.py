@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,15 @@ async def _huge(exchange: _Exchange, fault: Fault) -> None:
         await exchange.send(_piece(_PIECE, more=left > 0))
 
 
+async def _bomb(exchange: _Exchange, fault: Fault) -> None:
+    await exchange.run()
+    packing = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    body = b"".join([packing.compress(_PIECE) for _ in range(fault.mib)]) + packing.flush()
+    head = _head(200, JSON, len(body))
+    await exchange.send({**head, "headers": [*head["headers"], (b"content-encoding", b"gzip")]})
+    await exchange.send(_piece(body, more=False))
+
+
 _ACTIONS = {
     "reset": _reset,
     "reset-mid-body": _reset_mid_body,
@@ -185,6 +195,7 @@ _ACTIONS = {
     "empty": _empty,
     "mislabel": _mislabel,
     "huge": _huge,
+    "bomb": _bomb,
 }
 
 

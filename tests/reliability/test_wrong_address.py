@@ -1,0 +1,95 @@
+"""The address of something else than a Tinker server: the error names all of it and asks."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.client.recorder import recording
+from tinker_client import APIConnectionError, APIError, ServiceClient
+from tinker_sidecar.local_server.launch import LocalServer
+
+pytestmark = pytest.mark.usefixtures("host")
+
+
+@contextlib.contextmanager
+def web_server(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """What `python -m http.server` runs: it has no POST at all."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Pages(Files):
+    """Every address has a page, as that of a router or a sign-in has."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome</html>")
+
+
+def assert_asks(base_url: str, said: str) -> None:
+    with pytest.raises(APIError, match=said) as caught:
+        ServiceClient(base_url=base_url, api_key="tml-tests")
+    assert f"{base_url}/api/v1/" in str(caught.value)
+    assert "is base_url right?" in str(caught.value)
+
+
+def test_a_path_that_is_not_there(sim_server: LocalServer) -> None:
+    assert_asks(sim_server.base_url + "/services/tinker-prod", "HTTP 404")
+
+
+@pytest.mark.parametrize(("handler", "said"), [(Files, "HTTP 501"), (Pages, "malformed answer")])
+def test_another_kind_of_server(handler: type[Files], said: str) -> None:
+    with web_server(handler) as base_url:
+        assert_asks(base_url, said)
+
+
+def test_nobody_there() -> None:
+    assert_asks("http://127.0.0.1:1", "refused")
+
+
+def test_a_server_that_has_gone_is_no_wrong_address(sim_server: LocalServer) -> None:
+    with recording(sim_server.base_url) as recorder:
+        service_client = ServiceClient(base_url=recorder.base_url, api_key="tml-tests")
+    with pytest.raises(APIError) as caught:
+        service_client.create_sampling_client(base_model="no such model", model_path=None)
+    assert "base_url" not in str(caught.value)
+
+
+def test_a_password_in_the_address_is_sent_and_never_shown(
+    sim_server: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    shown = []
+    with recording(sim_server.base_url) as recorder:
+        base_url = recorder.base_url.replace("://", "://user:very%20secret@")
+        with ServiceClient(base_url=base_url, api_key="tml-tests") as service_client:
+            shown += [repr(service_client), repr(service_client._session.settings)]
+            with pytest.raises(APIError) as caught:
+                service_client.create_sampling_client(base_model="no such model")
+            shown.append(str(caught.value))
+    assert {call.headers["authorization"] for call in recorder.calls} == {"Basic dXNlcjp2ZXJ5IHNlY3JldA=="}
+    for broken in (base_url, "http://user:very%20secret@127.0.0.1:x"):
+        with pytest.raises(Exception, match="http://") as caught:
+            ServiceClient(base_url=broken, api_key="tml-tests")
+        assert isinstance(caught.value, APIConnectionError) == (broken == base_url)
+        shown.append(str(caught.value))
+    assert not [text for text in (*shown, caplog.text) if "secret" in text]
