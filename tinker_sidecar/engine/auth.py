@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import math
 import random
 from time import time
 
 import msgspec
 
-from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.credentials import is_one_word
+from tinker_sidecar.engine.failures import EngineError, connection_error
 from tinker_sidecar.engine.http import Http
 from tinker_sidecar.protocol import Failure, ServiceConfig
 
@@ -38,6 +40,7 @@ class Auth:
     """
 
     _LAST_MINUTE = 60.0
+    """Seconds before a token's end; for one that lives for less than 4 minutes it is the last quarter."""
 
     def __init__(self, config: ServiceConfig, http: Http) -> None:
         self._key = config.api_key
@@ -46,7 +49,7 @@ class Auth:
         self._exchange = False
         self._jwt: str | None = None
         self._renew_at = 0.0
-        self._expires_at = 0.0
+        self._urgent_at = 0.0
         self._renewal: asyncio.Task[str] | None = None
 
     def exchange_for_jwt(self, *, prefer_command: bool) -> None:
@@ -59,7 +62,7 @@ class Auth:
         if not self._exchange:
             return await self._credential()
         now = time()
-        if self._jwt is None or now > self._expires_at - self._LAST_MINUTE:
+        if self._jwt is None or now > self._urgent_at:
             return await asyncio.shield(self._renew())
         if now > self._renew_at:
             self._renew()
@@ -95,23 +98,25 @@ class Auth:
     async def _buy_jwt(self) -> str:
         answer = await self._http.post("auth/token", b"{}", await self._credential())
         jwt = answer.read(_Token).jwt
-        claims = _claims(jwt)
-        lifetime = claims.exp - claims.iat
+        lifetime = _lifetime(jwt)
         # From receipt, so that a wrong local clock shortens nothing.
         self._renew_at = time() + lifetime * random.uniform(0.45, 0.55)
-        self._expires_at = time() + lifetime
+        self._urgent_at = time() + lifetime - min(self._LAST_MINUTE, lifetime / 4)
         self._jwt = jwt
         return jwt
 
     async def _credential(self) -> str | None:
         if self._key is not None or self._command is None:
             return self._key
-        process = await asyncio.create_subprocess_shell(
-            self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        try:
+            process = await asyncio.create_subprocess_shell(
+                self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:  # Out of descriptors or processes: that may pass.
+            raise connection_error(f"cannot run TINKER_CREDENTIAL_CMD: {error.strerror}") from None
         try:
             output, errors = await asyncio.wait_for(process.communicate(), _COMMAND_TIMEOUT)
         except TimeoutError:
@@ -127,17 +132,28 @@ class Auth:
         credential = output.decode("utf-8", "replace").strip()
         if not credential:
             raise _unauthenticated("TINKER_CREDENTIAL_CMD printed no credential")
+        if not is_one_word(credential):
+            # Not quoted, since the credential may well be in it.
+            raise _unauthenticated(
+                "TINKER_CREDENTIAL_CMD printed something else than one credential, which is a word of "
+                "printable ASCII; whatever else it has to say belongs on its standard error"
+            )
         return credential
 
 
-def _claims(jwt: str) -> _Claims:
+def _lifetime(jwt: str) -> float:
+    """For how many seconds a token is good. Raises `EngineError` for one that makes no sense."""
     try:
         payload = jwt.split(".")[1]
-        return msgspec.json.decode(
+        claims = msgspec.json.decode(
             base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims
         )
     except (IndexError, ValueError, msgspec.DecodeError):
         raise _unauthenticated("the server's access token is not a JWT with `exp` and `iat`") from None
+    lifetime = claims.exp - claims.iat
+    if not (is_one_word(jwt) and 0 < lifetime < math.inf):
+        raise _unauthenticated("the server's access token is none that could be used")
+    return lifetime
 
 
 def _unauthenticated(message: str) -> EngineError:

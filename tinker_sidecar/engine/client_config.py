@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import msgspec
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
-__all__ = ["ClientConfig", "DynamicConfig"]
+import msgspec
+from msgspec import Meta
+
+__all__ = ["ClientConfig", "DynamicConfig", "adopted"]
+
+logger = logging.getLogger(__name__)
+
+_Bytes = Annotated[int, Meta(ge=1, le=1 << 40)]
+_Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+_Seconds = Annotated[float, Meta(ge=0, le=30 * 24 * 3600)]
+
+_Flags = TypeVar("_Flags", "ClientConfig", "DynamicConfig")
 
 
 class ClientConfig(msgspec.Struct, frozen=True):
@@ -12,12 +25,12 @@ class ClientConfig(msgspec.Struct, frozen=True):
 
     pjwt_auth_enabled: bool = False
     credential_default_source: str = "api_key"
-    sample_dispatch_bytes_semaphore_size: int = 10 * 1024 * 1024
-    inflight_response_bytes_semaphore_size: int = 50 * 1024 * 1024
-    billing_exception_max_pause_duration_sec: float = 3600
+    sample_dispatch_bytes_semaphore_size: _Bytes = 10 * 1024 * 1024
+    inflight_response_bytes_semaphore_size: _Bytes = 50 * 1024 * 1024
+    billing_exception_max_pause_duration_sec: _Seconds = 3600
     sample_no_retries: bool = False
     sample_enable_stuck_detection: bool = True
-    sample_max_concurrent_requests: int = 2000
+    sample_max_concurrent_requests: _Count = 2000
     sample_use_retrieve_futures: bool = False
     sample_join_sampling_session: bool = False
 
@@ -25,6 +38,18 @@ class ClientConfig(msgspec.Struct, frozen=True):
 class DynamicConfig(msgspec.Struct, frozen=True):
     """`client/dynamic_config`, read again every `refresh_interval_sec`."""
 
-    refresh_interval_sec: float = 300
+    refresh_interval_sec: _Seconds = 300
     sample_cancel_enabled: bool = False
-    sample_cancel_max_batch_size: int = 64
+    sample_cancel_max_batch_size: _Count = 64
+
+
+def adopted(said: Mapping[str, Any], flags: _Flags) -> _Flags:
+    """`flags` with what a server says of them; a flag that makes no sense stays as it is, with a warning."""
+    changes = {}
+    for field in msgspec.structs.fields(flags):
+        if field.name in said:
+            try:
+                changes[field.name] = msgspec.convert(said[field.name], field.type)
+            except msgspec.ValidationError as error:
+                logger.warning("the server's flag %s makes no sense: %s", field.name, error)
+    return msgspec.structs.replace(flags, **changes)

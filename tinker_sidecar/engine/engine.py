@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
-from tinker_sidecar.engine.sampler import Sampler, open_sampler
+from tinker_sidecar.engine.sampler import Sampler, open_sampler, sampler_route
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.protocol import (
     Ack,
@@ -220,8 +220,9 @@ def _opening(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
 async def _answer(session: Session, query: Query) -> Any:
     if query.what == "heartbeat":
         return None if session.last_heartbeat is None else monotonic() - session.last_heartbeat
-    route = "get_server_capabilities" if query.what == "capabilities" else f"samplers/{query.argument}"
-    return await session.get(route, dict[str, Any])
+    if query.what == "capabilities":
+        return await session.get("get_server_capabilities", dict[str, Any])
+    return await session.get(sampler_route(query.argument or ""), dict[str, Any])
 
 
 def _is_open(opening: asyncio.Task[Any]) -> bool:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Literal
+import math
+from time import monotonic
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
+from tinker_sidecar.engine.results import PayloadBytes
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed, is_transient
 from tinker_sidecar.engine.session import Session
+from tinker_sidecar.engine.supervision import go_on
 
 __all__ = ["FuturesPoller"]
 
@@ -19,16 +24,31 @@ logger = logging.getLogger(__name__)
 
 _BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
 
+_KEPT = 300.0
+"""Seconds that the books keep a request in which nobody seems to have an interest."""
+
+_PAUSE = 0.25
+"""Seconds between polls of a server that answers at once, but has no news."""
+
 
 class _Completion(msgspec.Struct):
     request_id: str
     state: Literal["finished", "failed"]
-    response_payload_uncompressed_size: int | None = None
+    response_payload_uncompressed_size: PayloadBytes | None = None
 
 
 class _Completions(msgspec.Struct):
     completions: list[_Completion]
-    cursor: int
+    cursor: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class _Early(NamedTuple):
+    """A completion that nobody waits for."""
+
+    size: int
+    last_ticket: int
+    """The youngest request that may have been the one."""
+    since: float
 
 
 class FuturesPoller:
@@ -40,42 +60,52 @@ class FuturesPoller:
 
     def __init__(self, session: Session, sampling_session_id: str, clone: int, policy: RetryPolicy) -> None:
         self._session = session
-        self._policy = policy
         self._target = {
             "type": "sampling_session",
             "sampling_session_id": sampling_session_id,
             "cloned_sampler_id": clone,
         }
-        self._submitting = 0
+        self._last_ticket = 0
+        self._coming: dict[int, None] = {}
+        """The tickets of requests whose id is not known yet, oldest first."""
         self._waiting: dict[str, asyncio.Future[int]] = {}
-        self._finished: dict[str, int] = {}
-        self._given_up: set[str] = set()
-        """What was cancelled here and the server has not told of yet."""
+        self._early: dict[str, _Early] = {}
+        """Told of before the answer to `asample` was read; or of a request that was cancelled before that."""
+        self._given_up: dict[str, float] = {}
+        """What was cancelled here, and when: the server is to forget it, but it has not finished it yet."""
         self._retrieved: list[str] = []
         self._cursor = 0
         self._reported_cursor = 0
         self._failure: EngineError | None = None
         self._work = asyncio.Event()
-        self._task = asyncio.create_task(self._poll())
+        self._policy = policy
+        self._waits = policy.delays()
+        self._bad_requests = self._malformed = 0
+        self._task = asyncio.create_task(go_on("polls for finished requests", self._step))
 
     @property
     def is_unsupported(self) -> bool:
         """The server has no such route, whatever its flags say."""
         return self._failure is not None and self._failure.status == 404
 
-    def submitting(self) -> None:
-        """A request is on its way to the server: the poll is to be there in time, not a round trip later."""
-        self._submitting += 1
-        self._work.set()
+    def coming(self) -> int:
+        """A request is about to be sent: the poll is to be there in time, not a round trip later.
 
-    def submitted(self) -> None:
-        """It has arrived, and is waited for next, or has failed."""
-        self._submitting -= 1
+        Returns a ticket for `came`.
+        """
+        self._last_ticket += 1
+        self._coming[self._last_ticket] = None
+        self._work.set()
+        return self._last_ticket
+
+    def came(self, ticket: int) -> None:
+        """The server has taken the request, which is waited for at once, or it never will."""
+        del self._coming[ticket]
 
     async def wait(self, request_id: str) -> int:
         """Bytes of the result of `request_id`, as soon as it is there (0: not known)."""
-        if (size := self._finished.pop(request_id, None)) is not None:
-            return size
+        if (early := self._early.pop(request_id, None)) is not None:
+            return early.size
         if self._failure is not None:
             raise self._failure
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -85,85 +115,130 @@ class FuturesPoller:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                self._given_up.add(request_id)
+                self.given_up(request_id)
             else:  # Told of in this very turn of the loop.
                 self.retrieved(request_id)
             raise
         finally:
             self._waiting.pop(request_id, None)
 
+    def given_up(self, request_id: str) -> None:
+        """Nobody wants the result: the server is told so when it has it, or at the end of our patience."""
+        if self._early.pop(request_id, None) is not None:
+            self.retrieved(request_id)
+        elif self._failure is None:
+            self._given_up[request_id] = monotonic()
+            self._work.set()
+
     def retrieved(self, request_id: str) -> None:
         """The server may forget the result; it is told with the next poll."""
-        self._retrieved.append(request_id)
-        self._work.set()
+        if self._failure is None:
+            self._retrieved.append(request_id)
+            self._work.set()
 
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _poll(self) -> None:
-        bad_requests = malformed = 0
-        waits = self._policy.delays()
-        while True:
-            if not (
-                self._waiting or self._submitting or self._retrieved or self._cursor > self._reported_cursor
-            ):
-                self._work.clear()
-                await self._work.wait()
-            try:
-                await self._poll_once()
-                bad_requests = malformed = 0
-                waits = self._policy.delays()
-            except EngineError as error:
-                if error.status == 402:
-                    try:
-                        await self._session.billing.wait(error)
-                    except EngineError as final:
-                        return self._fail(final)
-                elif is_transient(error) and malformed < MALFORMED_ALLOWED:
-                    malformed += is_malformed(error)
-                    await asyncio.sleep(next(waits))
-                elif error.status == 400 and bad_requests < _BAD_REQUESTS_ALLOWED:
-                    bad_requests += 1
-                    await asyncio.sleep(next(waits))
-                else:
-                    return self._fail(error)
+    @property
+    def _expects_news(self) -> bool:
+        return bool(self._waiting or self._coming or self._given_up)
 
-    async def _poll_once(self) -> None:
+    async def _step(self) -> bool:
+        """One poll, when there is need of one; False when there can be no further one."""
+        if not (self._expects_news or self._retrieved or self._cursor > self._reported_cursor):
+            self._work.clear()
+            await self._work.wait()
+        try:
+            await self._poll()
+        except EngineError as error:
+            return await self._overcome(error)
+        self._bad_requests = self._malformed = 0
+        self._waits = self._policy.delays()
+        return True
+
+    async def _overcome(self, error: EngineError) -> bool:
+        """Wait until it makes sense to poll again, or let everybody have `error` and say False."""
+        if error.status == 402:
+            try:
+                await self._session.billing.wait(error)
+            except EngineError as final:
+                return self._fail(final)
+        elif is_transient(error) and self._malformed < MALFORMED_ALLOWED:
+            self._malformed += is_malformed(error)
+            await asyncio.sleep(next(self._waits))
+        elif error.status == 400 and self._bad_requests < _BAD_REQUESTS_ALLOWED:
+            self._bad_requests += 1
+            self._cursor = self._reported_cursor = 0  # Of a server that was restarted, or of nonsense.
+            await asyncio.sleep(next(self._waits))
+        else:
+            return self._fail(error)
+        return True
+
+    async def _poll(self) -> None:
         acknowledged = self._retrieved
         body: dict[str, Any] = {
             "target": self._target,
             "prev_cursor": self._cursor,
             "retrieved_request_ids": acknowledged,
         }
-        if not (self._waiting or self._submitting):
+        if not self._expects_news:
             body["timeout"] = 0
         self._retrieved = []
+        started = monotonic()
         try:
             response = await self._session.post("retrieve_futures", msgspec.json.encode(body), lane=Lane.POLL)
-            if response.status == 408:
-                return
-            answer = response.read(_Completions)
-        except EngineError:
+            completions = [] if response.status == 408 else self._read(response.read(_Completions))
+        except BaseException:
             self._retrieved = acknowledged + self._retrieved
             raise
+        self._take(completions)
+        self._tidy()
+        if not completions and self._expects_news and monotonic() - started < _PAUSE:
+            await asyncio.sleep(_PAUSE)
+
+    def _read(self, answer: _Completions) -> list[_Completion]:
         self._reported_cursor, self._cursor = self._cursor, answer.cursor
-        for completion in answer.completions:
+        return answer.completions
+
+    def _take(self, completions: list[_Completion]) -> None:
+        for completion in completions:
+            request_id = completion.request_id
             size = completion.response_payload_uncompressed_size or 0
-            waiter = self._waiting.get(completion.request_id)
+            waiter = self._waiting.get(request_id)
             if waiter is not None:
                 if not waiter.done():
                     waiter.set_result(size)
-            elif completion.request_id in self._given_up:
-                self._given_up.discard(completion.request_id)
-                self._retrieved.append(completion.request_id)
+            elif self._given_up.pop(request_id, None) is not None:
+                self._retrieved.append(request_id)
             else:
-                # Told of before its `asample` answer was read.
-                self._finished[completion.request_id] = size
+                self._early[request_id] = _Early(size, self._last_ticket, monotonic())
 
-    def _fail(self, error: EngineError) -> None:
+    def _tidy(self) -> None:
+        """Have the server forget what nobody will ask for, and forget it ourselves.
+
+        That is what it has not finished long after it was cancelled, and what nobody has come for, though
+        every request that was on its way then has its id by now. Whoever replaces a dead engine is told of
+        requests that the client has yet to send it again: therefore no less than `_KEPT` seconds.
+        """
+        long_ago = monotonic() - _KEPT
+        oldest = next(iter(self._coming), math.inf)
+        while self._given_up and (first := next(iter(self._given_up.items())))[1] < long_ago:
+            del self._given_up[first[0]]
+            self._retrieved.append(first[0])
+        while self._early:
+            request_id, early = next(iter(self._early.items()))
+            if early.since > long_ago or early.last_ticket >= oldest:
+                break
+            del self._early[request_id]
+            self._retrieved.append(request_id)
+
+    def _fail(self, error: EngineError) -> bool:
         logger.debug("retrieve_futures is of no use here: %s", error)
         self._failure = error
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(error)
+        self._given_up.clear()
+        self._retrieved.clear()
+        return False

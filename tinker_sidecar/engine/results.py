@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from tinker_sidecar.engine.failures import EngineError, invalid_response
 from tinker_sidecar.engine.protobuf import Message
@@ -16,7 +17,7 @@ from tinker_sidecar.protocol import Ask, Failure, SampledSequence, SampleResult,
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PROTOBUF", "PayloadSize", "Pending", "Promise", "decode_answer"]
+__all__ = ["PROTOBUF", "PayloadBytes", "PayloadSize", "Pending", "Promise", "decode_answer"]
 
 PROTOBUF = "application/x-protobuf"
 
@@ -24,6 +25,9 @@ _EMPTY_TOKEN = 0
 _EMPTY_LOGPROB = -99999.0
 _STOP_REASONS = ("stop", "length")
 _PROTOBUF_DTYPES = {1: "float32", 2: "int64", 3: "int32", 4: "bfloat16"}
+
+PayloadBytes = Annotated[int, Meta(ge=0, le=1 << 40)]
+"""How many bytes a server says that a result has."""
 
 _encode_result = msgspec.msgpack.Encoder().encode
 
@@ -81,7 +85,7 @@ class _JsonAnswer(msgspec.Struct):
     status: str | None = None
     queue_state: str | None = None
     queue_state_reason: str | None = None
-    response_payload_size: int | None = None
+    response_payload_size: PayloadBytes | None = None
     error: str | None = None
     category: str | None = None
 
@@ -110,13 +114,12 @@ def decode_answer(
         if answer.sequences is None:
             return _not_a_result(answer, content, promise)
         result = _from_json(answer, promise)
-    result = _with_whole_prompt(result, prompt_length(ask.prompt))
-    if len(result.sequences) != ask.num_samples:
-        # A body cut short can still parse.
-        raise invalid_response(
-            f"malformed result of request {promise.request_id}: "
-            f"{len(result.sequences)} sequences instead of {ask.num_samples}"
-        )
+    prompt_tokens = prompt_length(ask.prompt)
+    result = _with_whole_prompt(result, prompt_tokens)
+    try:
+        _check_lengths(ask, prompt_tokens, result)
+    except ValueError as error:
+        raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
     _check_honoured(ask, result)
     try:
         return _encode_result(result)
@@ -139,6 +142,35 @@ def _not_a_result(answer: _JsonAnswer, content: bytes, promise: Promise) -> Pend
     if answer.status == "complete_metadata" and answer.response_payload_size is not None:
         return PayloadSize(answer.response_payload_size)
     raise invalid_response(f"the result of request {promise.request_id} has no `sequences`", content)
+
+
+def _check_lengths(ask: Ask, prompt_tokens: int | None, result: SampleResult) -> None:
+    """Raise ValueError unless there is one entry a token, and a sequence for each sample.
+
+    A body cut short can still parse.
+    """
+    if len(result.sequences) != ask.num_samples:
+        raise ValueError(f"{len(result.sequences)} sequences instead of {ask.num_samples}")
+    for sequence in result.sequences:
+        tokens = len(sequence.tokens) // 4
+        _check_length("logprobs", sequence.logprobs, tokens)
+        _check_rows("topk_logprobs", sequence.topk_logprobs, tokens)
+    if prompt_tokens is None:
+        return
+    if ask.prompt_logprobs:  # Some servers send an empty list where none were asked for.
+        _check_length("prompt_logprobs", result.prompt_logprobs, prompt_tokens)
+    if ask.topk_prompt_logprobs:
+        _check_rows("topk_prompt_logprobs", result.topk_prompt_logprobs, prompt_tokens)
+
+
+def _check_length(name: str, values: memoryview | None, tokens: int) -> None:
+    if values is not None and len(values) != 4 * tokens:
+        raise ValueError(f"{len(values) // 4} {name} for {tokens} tokens")
+
+
+def _check_rows(name: str, topk: TopK | None, tokens: int) -> None:
+    if topk is not None and topk.k and len(topk.token_ids) != 4 * topk.k * tokens:
+        raise ValueError(f"{len(topk.token_ids) // (4 * topk.k)} rows of {name} for {tokens} tokens")
 
 
 def _check_honoured(ask: Ask, result: SampleResult) -> None:

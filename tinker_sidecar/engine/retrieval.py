@@ -90,7 +90,7 @@ class Retrieval:
             self._bad_requests = self._malformed = 0
             self._failing_since = None
             if isinstance(answer, PayloadSize):
-                self._size = answer.size
+                self._size = max(1, answer.size)
             elif isinstance(answer, Pending):
                 self._tell(answer)
             else:

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
+from msgspec import Meta
 
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
@@ -26,7 +28,7 @@ from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malfo
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.protocol import Ask, OpenSampler, Retry, Sample, SamplerInfo
 
-__all__ = ["CLONE_BLOCK", "Sampler", "open_sampler"]
+__all__ = ["CLONE_BLOCK", "Sampler", "open_sampler", "sampler_route"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class _SamplingSession(msgspec.Struct):
 
 
 class _Joined(msgspec.Struct):
-    client_counter: int
+    client_counter: Annotated[int, Meta(ge=0, lt=(1 << 63) // CLONE_BLOCK)]
 
 
 class _SamplerRecord(msgspec.Struct):
@@ -90,9 +92,14 @@ async def open_sampler(session: Session, opening: OpenSampler, observer: QueueOb
     return Sampler(session, SamplerInfo(sampling_session_id, base_model, clone), opening.retry, observer)
 
 
+def sampler_route(sampling_session_id: str) -> str:
+    """Where a server tells about a sampler; whatever its id is made of, it stays one part of the path."""
+    return f"samplers/{quote(sampling_session_id, safe='')}"
+
+
 async def _base_model(session: Session, sampling_session_id: str) -> str | None:
     try:
-        return (await session.get(f"samplers/{sampling_session_id}", _SamplerRecord)).base_model
+        return (await session.get(sampler_route(sampling_session_id), _SamplerRecord)).base_model
     except EngineError as error:
         if error.status == 404:
             return None  # An older server; whoever asks for the name gets the error then.
@@ -161,7 +168,7 @@ class Sampler:
             seq_id = self._seq_id_base + n
             body = self._encoder.encode(ask, seq_id)
             started = monotonic()
-            promise = await self._submit(body)
+            promise = await self._promised(body)
             retrieval = Retrieval(
                 self._session,
                 promise,
@@ -205,6 +212,16 @@ class Sampler:
             return Result(result)
         return Result(result, partial(poller.retrieved, promise.request_id))
 
+    async def _promised(self, body: bytes) -> Promise:
+        """`_submit`, with the poller there in time to hear of a result that is quick."""
+        if (poller := self._poller) is None:
+            return await self._submit(body)
+        ticket = poller.coming()
+        try:
+            return await self._submit(body)
+        finally:
+            poller.came(ticket)
+
     async def _submit(self, body: bytes) -> Promise:
         """Send `body` until the server takes it, waiting where it asks for that."""
         waits = self._policy.delays()
@@ -231,17 +248,11 @@ class Sampler:
     async def _dispatch(self, body: bytes) -> Promise:
         """Send `body` once, when there is room for it."""
         async with self._session.dispatches.hold(len(body)):
-            poller = self._poller
-            if poller is not None:
-                poller.submitting()
             try:
                 response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
             except asyncio.CancelledError:
                 self._session.spawn(self._take_back(body))
                 raise
-            finally:
-                if poller is not None:
-                    poller.submitted()
         return response.read(Promise)
 
     async def _take_back(self, body: bytes) -> None:
@@ -253,7 +264,10 @@ class Sampler:
             with contextlib.suppress(EngineError):
                 async with self._session.dispatches.hold(len(body)):
                     response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-                self._session.cancel(response.read(Promise).request_id)
+                request_id = response.read(Promise).request_id
+                if self._poller is not None:
+                    self._poller.given_up(request_id)
+                self._session.cancel(request_id)
 
 
 def _is_empty_bad_request(error: EngineError) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from tinker_sidecar.engine.auth import Auth
 from tinker_sidecar.engine.billing import BillingPause
-from tinker_sidecar.engine.client_config import ClientConfig, DynamicConfig
+from tinker_sidecar.engine.client_config import ClientConfig, DynamicConfig, adopted
 from tinker_sidecar.engine.failures import IS_BASE_URL_RIGHT, EngineError
 from tinker_sidecar.engine.http import SDK_VERSION, Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget, DispatchLimits
@@ -24,6 +24,7 @@ from tinker_sidecar.engine.retry import (
     is_malformed,
     is_transient,
 )
+from tinker_sidecar.engine.supervision import go_on
 from tinker_sidecar.engine.telemetry import Telemetry
 from tinker_sidecar.protocol import ServiceConfig, SessionInfo
 
@@ -32,6 +33,7 @@ __all__ = ["Session"]
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_Flags = TypeVar("_Flags", ClientConfig, DynamicConfig)
 
 HEARTBEAT_INTERVAL = 10.0
 _HEARTBEAT_WARNING_AFTER = 120.0
@@ -85,11 +87,14 @@ class Session:
             )
         self.dynamic = await self._read_flags("client/dynamic_config", DynamicConfig())
         self.session_id = session_id or await self._create()
-        self.spawn(self._heartbeats(at_once=session_id is not None))
-        self.spawn(self._refresh_flags())
+        self._last_success = self._next_heartbeat = monotonic()
+        if session_id is not None:  # It may have been silent for a while: it is heard at once.
+            self._next_heartbeat -= HEARTBEAT_INTERVAL
+        self.spawn(go_on("heartbeats", self._heartbeat))
+        self.spawn(go_on("looks at the server's flags", self._refresh_flags))
         if self.config.telemetry:
             self.telemetry = Telemetry(self.post, self.session_id)
-            self.spawn(self.telemetry.run())
+            self.spawn(go_on("telemetry's reports", self.telemetry.step))
         return SessionInfo(self.session_id)
 
     def _adopt(self, flags: ClientConfig) -> None:
@@ -204,54 +209,52 @@ class Session:
                 logger.log(level, "%s", message)
         return created.session_id
 
-    async def _read_flags(self, route: str, defaults: _T) -> _T:
+    async def _read_flags(self, route: str, defaults: _Flags) -> _Flags:
         """The server's flags, or `defaults` from a server that has no such route."""
         try:
-            return await self.call(route, {"sdk_version": SDK_VERSION}, type(defaults))
+            said = await self.call(route, {"sdk_version": SDK_VERSION}, dict[str, Any])
         except EngineError as error:
             if error.status == 404:
                 return defaults
             raise
+        return adopted(said, defaults)
 
     # Background.
 
-    async def _heartbeats(self, *, at_once: bool) -> None:
-        """Say every 10 s that this session lives. Never retried: the next one is soon enough.
+    async def _heartbeat(self) -> bool:
+        """Say that this session lives, every 10 s; False once it does not.
 
-        A session that is taken up may have been silent for a while: it is heard `at_once`.
+        Never retried: the next one is soon enough.
         """
+        self._next_heartbeat = max(self._next_heartbeat + HEARTBEAT_INTERVAL, monotonic())
+        await asyncio.sleep(self._next_heartbeat - monotonic())
         body = msgspec.json.encode({"session_id": self.session_id, "type": "session_heartbeat"})
-        next_at = last_success = monotonic()
-        if at_once:
-            next_at -= HEARTBEAT_INTERVAL
-        while True:
-            next_at += HEARTBEAT_INTERVAL
-            await asyncio.sleep(next_at - monotonic())
-            try:
-                response = await self.post("session_heartbeat", body, lane=Lane.HEARTBEAT)
-                if response.status != 200:
-                    raise response.error()
-                last_success = self.last_heartbeat = monotonic()
-            except EngineError as error:
-                if error.status in (404, 410):
-                    logger.error("session %s has ended on the server: %s", self.session_id, error)
-                    return
-                silence = monotonic() - last_success
-                level = logging.WARNING if silence > _HEARTBEAT_WARNING_AFTER else logging.DEBUG
-                logger.log(
-                    level, "no heartbeat of session %s for %.0f s: %s", self.session_id, silence, error
-                )
-            next_at = max(next_at, monotonic() - HEARTBEAT_INTERVAL)
+        try:
+            response = await self.post("session_heartbeat", body, lane=Lane.HEARTBEAT)
+            if response.status != 200:
+                raise response.error()
+            self._last_success = self.last_heartbeat = monotonic()
+        except EngineError as error:
+            if error.status in (404, 410):
+                logger.error("session %s has ended on the server: %s", self.session_id, error)
+                return False
+            silence = monotonic() - self._last_success
+            level = logging.WARNING if silence > _HEARTBEAT_WARNING_AFTER else logging.DEBUG
+            logger.log(level, "no heartbeat of session %s for %.0f s: %s", self.session_id, silence, error)
+        return True
 
-    async def _refresh_flags(self) -> None:
-        """Read the flags that may change again at the server's pace, keeping the last good ones."""
-        while True:
-            await asyncio.sleep(max(10.0, self.dynamic.refresh_interval_sec))
-            try:
-                body = msgspec.json.encode({"sdk_version": SDK_VERSION})
-                response = await self.post("client/dynamic_config", body)
-                self.dynamic = response.read(DynamicConfig)
-            except EngineError as error:
-                if error.status == 404:
-                    return
-                logger.debug("keeping the flags we have: %s", error)
+    async def _refresh_flags(self) -> bool:
+        """Read the flags that may change, at the server's pace; False if it has none.
+
+        The last good ones are kept.
+        """
+        await asyncio.sleep(max(10.0, self.dynamic.refresh_interval_sec))
+        try:
+            body = msgspec.json.encode({"sdk_version": SDK_VERSION})
+            response = await self.post("client/dynamic_config", body)
+            self.dynamic = adopted(response.read(dict[str, Any]), self.dynamic)
+        except EngineError as error:
+            if error.status == 404:
+                return False
+            logger.debug("keeping the flags we have: %s", error)
+        return True

@@ -44,13 +44,13 @@ class Telemetry:
             event | {"event_id": str(uuid.uuid4()), "event_session_index": next(self._indices)}
         )
 
-    async def run(self) -> None:
-        """Flush until cancelled, or until the server turns out to have no telemetry."""
-        while True:
-            await asyncio.sleep(_FLUSH_INTERVAL)
-            while self._queue:
-                if not await self._flush():
-                    return
+    async def step(self) -> bool:
+        """Send what there is when it is time again; False once the server turns out to have no telemetry."""
+        await asyncio.sleep(_FLUSH_INTERVAL)
+        while self._queue:
+            if not await self._flush():
+                return False
+        return True
 
     async def _flush(self) -> bool:
         events = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
