@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import gc
+import inspect
 import json
 import logging
 import os
@@ -100,6 +102,114 @@ def installing() -> Any:
     tinker_client.install()
     who.append(sample(client))
     return [who, log.lines]
+
+
+METHODS = ("sample", "sample_async", "compute_logprobs", "compute_logprobs_async")
+
+
+class Tracer:
+    """A tool that puts wrappers around the SDK's methods, in one of the ways in which such tools do it."""
+
+    def __init__(self, style: str) -> None:
+        self.style = style
+        self.calls: list[str] = []
+        self.saved = {name: getattr(tinker.SamplingClient, name) for name in METHODS}
+        for name, original in self.saved.items():
+            setattr(tinker.SamplingClient, name, self.wrap(name, original))
+
+    def wrap(self, name: str, original: Any) -> Any:
+        tracer = self
+
+        def wrapper(client: Any, *args: Any, **kwargs: Any) -> Any:
+            tracer.calls.append(name)
+            return original(client, *args, **kwargs)
+
+        if self.style == "object":
+            return CallableObject(wrapper)
+        return functools.wraps(original)(wrapper) if self.style == "wraps" else wrapper
+
+    def put_back(self) -> None:
+        for name, original in self.saved.items():
+            setattr(tinker.SamplingClient, name, original)
+
+    def saw(self) -> dict[str, int]:
+        counts = {name: self.calls.count(name) for name in METHODS}
+        self.calls.clear()
+        return counts
+
+
+class CallableObject:
+    """What a tool written in C puts there: no function, and nothing of the original to be seen."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return self if instance is None else functools.partial(self.call, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.call(*args, **kwargs)
+
+
+STYLES = ("wraps", "plain", "object")
+
+
+def sample_in_every_way(client: Any) -> set[str]:
+    """Who sampled; the async methods get what the others return."""
+
+    async def main() -> None:
+        assert (await client.sample_async(PROMPT, 1, PARAMS)).sequences[0].tokens
+        assert await client.compute_logprobs_async(PROMPT)
+
+    asyncio.run(main())
+    return {by(client.sample(PROMPT, 1, PARAMS)), by(client.compute_logprobs(PROMPT))}
+
+
+@behaviour
+def tracers() -> Any:
+    """Some come before `install` and some after; then one after the other goes."""
+    client = create()
+    tracers = [Tracer(style) for style in STYLES]
+    told = []
+
+    def look(event: Any) -> None:
+        who = sample_in_every_way(client)
+        told.append([event, sorted(who), [tracer.saw() for tracer in tracers]])
+
+    look("before")
+    look(["install", tinker_client.install()])
+    tracers += [Tracer(style) for style in STYLES]
+    look("more of them")
+    look(["uninstall", tinker_client.uninstall()])
+    look(["install", tinker_client.install()])
+    tracers[3].put_back()
+    del tracers[3:]
+    look("the later ones have gone")
+    tracers[0].put_back()
+    tracers.clear()
+    look("all have gone")
+    return [told, tinker_client.install(), tinker_client.status()]
+
+
+@behaviour
+def imported_again() -> Any:
+    """A program that throws the SDK out and imports it anew, as reloaders do, has other classes then."""
+    tinker_client.install()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tinker"]:
+        del sys.modules[name]
+    import tinker as again
+
+    status = tinker_client.status()
+    tinker_client.install()
+    created = again.ServiceClient(base_url=sys.argv[2], api_key="tml-tests").create_sampling_client(
+        base_model=sys.argv[3]
+    )
+    client = created.result() if isinstance(created, again.APIFuture) else created
+    future = client.sample(
+        again.types.ModelInput.from_ints([1, 2]), 1, again.types.SamplingParams(max_tokens=2)
+    )
+    assert future.result(60).sequences[0].tokens
+    return [status, by(future), tinker_client.status()]
 
 
 @behaviour
@@ -334,8 +444,9 @@ def an_untested_version() -> Any:
 def a_version_that_does_not_fit() -> Any:
     """Its methods take something else."""
     log = Lines()
-    original = tinker.SamplingClient.compute_logprobs
-    tinker.SamplingClient.compute_logprobs = lambda self, text: original(self, text)
+    inspect.unwrap(tinker.SamplingClient.compute_logprobs).__signature__ = inspect.signature(
+        lambda self, text: None
+    )
     installed = [tinker_client.install(), tinker_client.install()]
     return [installed, sample(create())[0], log.lines]
 

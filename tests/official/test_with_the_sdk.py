@@ -109,6 +109,36 @@ def test_install_and_uninstall_concern_clients_that_exist(behave: Behave) -> Non
 
 
 @pytest.mark.usefixtures("samples_by_itself")
+def test_wrappers_around_its_methods_stay_in_the_way(behave: Behave) -> None:
+    """Whoever came first, and whoever leaves first."""
+    told, installed, status = behave("tracers")
+    by_sidecar = {str(event): who == ["sidecar"] for event, who, _ in told}
+    assert by_sidecar == {
+        "before": False,
+        "['install', True]": True,
+        "more of them": True,
+        "['uninstall', None]": False,
+        "the later ones have gone": True,
+        "all have gone": True,
+    }
+    assert [len(saw) for _, _, saw in told] == [3, 3, 6, 6, 6, 3, 0]
+    for _, _, saw in told:
+        for counts in saw:
+            # The asynchronous methods may call the others.
+            assert counts["sample_async"] == counts["compute_logprobs_async"] == 1
+            assert counts["sample"] == counts["compute_logprobs"] == told[0][2][0]["sample"]
+    assert installed is True
+    assert "samples through the sidecar" in status
+
+
+def test_importing_it_anew_is_noticed(behave: Behave) -> None:
+    before, who, after = behave("imported_again")
+    assert "the official SDK is not taken over" in before
+    assert who == "sidecar"
+    assert "samples through the sidecar" in after
+
+
+@pytest.mark.usefixtures("samples_by_itself")
 def test_errors_are_the_sdks_own(behave: Behave) -> None:
     """One request that the server reports as failed, and one that it refuses, by each of the two."""
     forbidden = "asample:403,after=1,first=1,body={}", "asample:403,after=3,first=1,body={}"

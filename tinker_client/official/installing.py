@@ -1,17 +1,20 @@
-"""Replacing the methods of the official `SamplingClient`, and putting them back."""
+"""Replacing what the methods of the official `SamplingClient` do, and undoing it."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import os
+import sys
 import threading
 from collections.abc import Callable
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 from tinker_client.config import subprocess_sampling as asked_for
 from tinker_client.official.forking import restart_sdk
+from tinker_client.official.patching import Patch, own_function
 from tinker_client.official.requests import Arguments, sample_arguments
 from tinker_client.official.results import MisfitError
 from tinker_client.official.router import Router
@@ -25,7 +28,7 @@ _AWAIT_CLIENT = "_awaited_client_async"
 
 _lock = threading.RLock()
 _router: Router | None = None
-_originals: dict[tuple[Any, str], Any] = {}
+_patches: list[Patch] = []
 
 
 def install(*, subprocess_sampling: bool | None = None) -> bool:
@@ -60,17 +63,19 @@ def install(*, subprocess_sampling: bool | None = None) -> bool:
         logger.info("the official SDK samples by itself: TINKER_SUBPROCESS_SAMPLING %s", reason)
         return installed() is not None
     with _lock:
-        if _router is not None and _router.enabled:
+        if (router := installed()) is not None and router.enabled:
             return True
-        if _router is None:
+        if router is None:
+            uninstall()
             try:
-                _router = Router(Sdk())
+                router = Router(Sdk())
+                _patches[:] = _patched(router)
             except MisfitError as misfit:
                 warn_once(f"cannot take over the official SDK's sampling: {misfit}")
                 return False
-            _replace_methods(_router)
-        _router.enabled = True
-    version = _router.sdk.version
+            _router = router
+        router.enabled = True
+    version = router.sdk.version
     untested = "" if version in TESTED else ", a version this package has not been tested with"
     logger.info("sampling clients of tinker %s%s sample through the sidecar", version, untested)
     return True
@@ -84,19 +89,19 @@ def uninstall() -> None:
     global _router
     with _lock:
         router, _router = _router, None
-        if router is None:
-            return
-        # For those who hold on to a replaced method, or have wrapped it.
-        router.enabled = False
-        for (cls, name), original in _originals.items():
-            if getattr(vars(cls).get(name), "_router", None) is router:
-                setattr(cls, name, original)
-        _originals.clear()
+        if router is not None:
+            router.enabled = False  # For calls that are under way.
+        for patch in _patches:
+            patch.undo()
+        _patches.clear()
 
 
 def installed() -> Router | None:
-    """What is installed, if anything is."""
-    return _router
+    """What is installed and still in place, if anything is."""
+    with _lock:
+        if _router is None or sys.modules.get("tinker") is not _router.sdk.module:
+            return None
+        return _router if all(patch.in_place for patch in _patches) else None
 
 
 def _after_fork_in_child() -> None:
@@ -109,33 +114,38 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _replace_methods(router: Router) -> None:
+def _patched(router: Router) -> list[Patch]:
+    """Patches of all that it takes; of nothing if it is not all to be had."""
+    patches = []
+    try:
+        for function, replacing in _replacements(router):
+            patches.append(Patch(function, replacing))
+    except MisfitError:
+        for patch in patches:
+            patch.undo()
+        raise
+    return patches
+
+
+def _replacements(router: Router) -> list[tuple[FunctionType, Callable[[Any], Any]]]:
+    """The SDK's functions, and what makes of each what it is to do instead."""
     cls = router.sdk.client_class
-    replacements = {
-        "__init__": _starting(router, cls.__init__),
-        "__reduce__": _carrying(router, cls.__reduce__),
-        "sample": _routed(router, cls.sample, sample_arguments, "response"),
-        "compute_logprobs": _routed(router, cls.compute_logprobs, logprobs_arguments, "prompt_logprobs"),
+    methods: dict[str, Callable[[Any], Any]] = {
+        "__init__": partial(_starting, router),
+        "__reduce__": partial(_carrying, router),
+        "sample": partial(_routed, router, sample_arguments, "response"),
+        "compute_logprobs": partial(_routed, router, logprobs_arguments, "prompt_logprobs"),
     }
     for name in ("sample", "compute_logprobs"):
-        original = vars(cls).get(f"{name}_async")
-        # The deprecated ones await `sample` itself.
-        if original is not None and not hasattr(original, "__deprecated__"):
-            replacements[f"{name}_async"] = _awaiting(router, original, name)
-    for name, replacement in replacements.items():
-        _replace(router, cls, name, replacement)
+        if hasattr(cls, f"{name}_async"):
+            methods[f"{name}_async"] = partial(_awaiting, name)
+    replacements = [(own_function(cls, name), replacing) for name, replacing in methods.items()]
     if (future := router.sdk.client_future_class) is not None:
-        _replace(router, future, _AWAIT_CLIENT, _awaiting_client(getattr(future, _AWAIT_CLIENT)))
+        replacements.append((own_function(future, _AWAIT_CLIENT), _awaiting_client))
+    return replacements
 
 
-def _replace(router: Router, cls: Any, name: str, replacement: Any) -> None:
-    replacement._router = router
-    _originals[cls, name] = getattr(cls, name)
-    setattr(cls, name, replacement)
-
-
-def _routed(router: Router, original: Any, arguments: Callable[..., Arguments], wanted: str) -> Any:
-    @functools.wraps(original)
+def _routed(router: Router, arguments: Callable[..., Arguments], wanted: str, original: Any) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         def official() -> Any:
             return original(self, *args, **kwargs)
@@ -149,10 +159,9 @@ def _routed(router: Router, original: Any, arguments: Callable[..., Arguments], 
     return method
 
 
-def _awaiting(router: Router, original: Any, name: str) -> Any:
+def _awaiting(name: str, original: Any) -> Any:
     """What awaits the method `name`, as a subclass may have it, without a detour for our futures."""
 
-    @functools.wraps(original)
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         future = getattr(self, name)(*args, **kwargs)
         return await (future if hasattr(future, "__await__") else asyncio.wrap_future(future))
@@ -167,7 +176,6 @@ def _awaiting_client(original: Any) -> Any:
     gives up the GIL.
     """
 
-    @functools.wraps(original)
     async def method(self: Any) -> Any:
         future = self.future()
         return future.result() if future.done() else await original(self)
@@ -179,7 +187,6 @@ def _starting(router: Router, original: Any) -> Any:
     """What makes a client and starts the sidecar for it: ours alone, where the SDK has one, too."""
     has_its_own = "subprocess_sampling" in inspect.signature(original).parameters
 
-    @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         if router.enabled:
             if has_its_own:
@@ -193,7 +200,6 @@ def _starting(router: Router, original: Any) -> Any:
 def _carrying(router: Router, original: Any) -> Any:
     """What pickles a client so that it brings `install` along to where it is unpickled."""
 
-    @functools.wraps(original)
     def __reduce__(self: Any) -> tuple[Any, ...]:  # noqa: N807
         restore, arguments, *rest = original(self)
         if not router.enabled:

@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from tinker_client.config import DEFAULT_BASE_URL, Settings
+from tinker_client.official.patching import own_function
 from tinker_client.official.results import MisfitError, response_builder
 from tinker_client.retry_config import RetryConfig
 
@@ -68,7 +69,7 @@ class Sdk:
     def _look_around(self) -> None:
         self.client_class: Any = self.module.SamplingClient
         self.future_class: Any = self.module.APIFuture
-        observe = inspect.unwrap(self.client_class.on_queue_state_change)
+        observe = own_function(self.client_class, "on_queue_state_change")
         self.client_future_class = _client_future_class()
         self.queue_state: Any = typing.get_type_hints(observe)["queue_state"]
         self.reduce: Callable[[Any], Any] = self.client_class.__reduce__
@@ -80,7 +81,7 @@ class Sdk:
     def _check_parameters(self, method: str) -> None:
         """A newer version may take more of them at the end, but not others before."""
         known = _PARAMETERS[method]
-        parameters = tuple(inspect.signature(getattr(self.client_class, method)).parameters)[1:]
+        parameters = tuple(inspect.signature(own_function(self.client_class, method)).parameters)[1:]
         common = min(len(parameters), len(known))
         if parameters[:common] != known[:common]:
             raise MisfitError(

@@ -1,0 +1,94 @@
+"""Having a function of the official SDK do something else, whoever holds it."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import sys
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from tinker_client.official.results import MisfitError
+
+__all__ = ["Patch", "own_function"]
+
+
+class Patch:
+    """From now on, and until `undo`, `function` does what `replacing(original)` does.
+
+    Its code is replaced, not the attribute of the class that it is. Tracing tools put wrappers around the
+    SDK's methods, before and after, and put back what was there when they came: whatever order all that
+    happens in, at the end of it somebody calls this very function.
+    """
+
+    def __init__(self, function: FunctionType, replacing: Callable[[Any], Any]) -> None:
+        self._function = function
+        self._before = function.__code__, function.__kwdefaults__
+        original = _copy(function)
+        template = _call_async if inspect.iscoroutinefunction(function) else _call
+        self._code = template.__code__.replace(
+            co_name=function.__code__.co_name, co_qualname=function.__code__.co_qualname
+        )
+        function.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+        # First the defaults, which the old code does not look at: other threads may be calling it.
+        function.__kwdefaults__ = {**(function.__kwdefaults__ or {}), "_replacement": replacing(original)}
+        try:
+            function.__code__ = self._code
+        except ValueError as error:
+            del function.__signature__  # type: ignore[attr-defined]
+            function.__kwdefaults__ = original.__kwdefaults__
+            raise MisfitError(f"{function.__qualname__} cannot be replaced: {error}") from error
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the function still does that, and nobody has replaced its code since."""
+        return self._function.__code__ is self._code
+
+    def undo(self) -> None:
+        if self.in_place:
+            self._function.__code__, self._function.__kwdefaults__ = self._before
+            vars(self._function).pop("__signature__", None)
+
+
+def _call(*args: Any, _replacement: Any, **kwargs: Any) -> Any:
+    return _replacement(*args, **kwargs)
+
+
+async def _call_async(*args: Any, _replacement: Any, **kwargs: Any) -> Any:
+    return await _replacement(*args, **kwargs)
+
+
+def _copy(function: FunctionType) -> FunctionType:
+    copy = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def own_function(cls: Any, name: str) -> FunctionType:
+    """The function that the SDK's source has as the method `name`, whatever has been put around it."""
+    names = [f"{base.__qualname__}.{name}" for base in cls.__mro__]
+    found = inspect.unwrap(getattr(cls, name))
+    if _is_own(found, names):
+        return found  # type: ignore[no-any-return]
+    # Not every wrapper says what it wraps, but it keeps it alive.
+    for held in gc.get_objects():
+        if _is_own(held, names):
+            return held  # type: ignore[no-any-return]
+    raise MisfitError(f"{cls.__qualname__}.{name} has been replaced by {found!r}")
+
+
+def _is_own(found: Any, names: list[str]) -> bool:
+    """Told by what a wrapper cannot copy: the code's own name, and the module it runs in."""
+    if type(found) is not FunctionType or found.__code__.co_qualname not in names:
+        return False
+    module = found.__globals__.get("__name__", "")
+    # One that is imported: a program may have thrown the package out and imported it again.
+    is_current = getattr(sys.modules.get(module), "__dict__", None) is found.__globals__
+    return is_current and module.partition(".")[0] == "tinker"
