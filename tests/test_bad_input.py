@@ -78,7 +78,7 @@ def test_an_unreachable_server_is_told_soon() -> None:
 
 
 def test_a_model_path_of_another_kind(service_client: ServiceClient) -> None:
-    with pytest.raises(ValueError, match="must start with 'tinker://', got '/checkpoints/7'"):
+    with pytest.raises(ValueError, match="model_path is '/checkpoints/7'; it must start with 'tinker://'"):
         service_client.create_sampling_client(model_path="/checkpoints/7")
 
 

@@ -17,6 +17,8 @@ __all__ = ["DEFAULT_BASE_URL", "LOCAL", "Limits", "Settings", "subprocess_sampli
 
 DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 
+_HOSTED = "thinkingmachines.dev"
+
 LOCAL = "local"
 """The `base_url` that means: start a server on this machine for this process."""
 
@@ -109,12 +111,20 @@ class Settings:
             is_local,
         )
 
+    @property
+    def hosted(self) -> bool:
+        """Whether the server is the hosted service. Others have keys and paths of their own form."""
+        from urllib.parse import urlsplit
+
+        host = urlsplit(self.base_url).hostname or ""
+        return host == _HOSTED or host.endswith(f".{_HOSTED}")
+
     def resolve(self) -> ServiceConfig:
         """The complete configuration, or a `TinkerError` that says what is missing and how to supply it."""
         command = os.environ.get("TINKER_CREDENTIAL_CMD") or None
         return ServiceConfig(
             base_url=self.base_url,
-            api_key=_api_key(self.api_key, command),
+            api_key=_api_key(self.api_key, command, hosted=self.hosted),
             credential_command=command,
             headers=self.headers,
             tags=_split(os.environ.get("TINKER_TAGS", "")),
@@ -150,18 +160,16 @@ def _checked_base_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
-def _api_key(argument: str | None, command: str | None) -> str | None:
+def _api_key(argument: str | None, command: str | None, *, hosted: bool) -> str | None:
     """The key, or None when the credential command is to supply it."""
     key = argument or os.environ.get("TINKER_API_KEY")
     if key:
-        if _well_formed(key):
+        if _well_formed(key, hosted=hosted):
             return key
         if command is None:
             source = "the api_key argument" if argument else "TINKER_API_KEY"
-            raise TinkerError(
-                "an API key starts with 'tml-' and has no spaces or line breaks; "
-                f"{source} does not look like one"
-            )
+            form = "starts with 'tml-' and has no spaces or line breaks" if hosted else "is a line of ASCII"
+            raise TinkerError(f"an API key {form}; {source} does not look like one")
     if command is not None:
         return None
     key = _stored_key()
@@ -170,8 +178,10 @@ def _api_key(argument: str | None, command: str | None) -> str | None:
     return key
 
 
-def _well_formed(key: str) -> bool:
-    return key.startswith(("tml-", "eyJ")) and key.isascii() and key.isprintable() and " " not in key
+def _well_formed(key: str, *, hosted: bool) -> bool:
+    if not (key.isascii() and key.isprintable()):
+        return False  # It cannot be sent.
+    return not hosted or (key.startswith(("tml-", "eyJ")) and " " not in key)
 
 
 class _StoredKey(msgspec.Struct):

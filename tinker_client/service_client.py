@@ -88,7 +88,8 @@ class ServiceClient:
         Parameters
         ----------
         model_path
-            Saved weights: a path that starts with `tinker://`.
+            Saved weights: a path that starts with `tinker://`, or whatever another server than the hosted
+            service takes.
         base_model
             The name of a base model. One of the two is needed.
         retry_config
@@ -107,7 +108,7 @@ class ServiceClient:
         TinkerError
             What the server answered, for instance that it does not know the model.
         """
-        _check_model(model_path, base_model)
+        _check_model(model_path, base_model, hosted=self._session.settings.hosted)
         client = SamplingClient(
             self._session,
             model_path=model_path,
@@ -182,8 +183,8 @@ def _capabilities(data: Any) -> GetServerCapabilitiesResponse:
         raise APIResponseValidationError(f"malformed answer from get_server_capabilities: {error}") from None
 
 
-def _check_model(model_path: str | None, base_model: str | None) -> None:
+def _check_model(model_path: str | None, base_model: str | None, *, hosted: bool) -> None:
     if not model_path and not base_model:
         raise ValueError('create_sampling_client needs model_path="tinker://..." or base_model="..."')
-    if model_path is not None and not model_path.startswith("tinker://"):
+    if hosted and model_path is not None and not model_path.startswith("tinker://"):
         raise ValueError(f"model_path must start with 'tinker://', got {model_path!r}")

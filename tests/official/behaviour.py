@@ -213,6 +213,16 @@ def imported_again() -> Any:
 
 
 @behaviour
+def what_a_server_of_ones_own_wants() -> Any:
+    """A key as the official client takes it, and a header."""
+    tinker_client.install()
+    newer = "default_headers_overrides" in inspect.signature(tinker.ServiceClient).parameters
+    headers = {"default_headers_overrides" if newer else "default_headers": {"X-Team": "blue"}}
+    service_client = tinker.ServiceClient(base_url=sys.argv[2], api_key="tml-team blue", **headers)
+    return sample(made(service_client.create_sampling_client(base_model=sys.argv[3])))[0]
+
+
+@behaviour
 def errors() -> Any:
     """The same requests by each: one that fails, one that a server refuses which is told to."""
     client = create()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.recorder import recording
 from tests.conformance.scenarios import SCENARIOS
 from tests.official.environment import WAYS, expected, last_line, report, run
 from tinker_sidecar.local_server.engines.sim import BASE_MODEL, expected_tokens
@@ -136,6 +137,17 @@ def test_importing_it_anew_is_noticed(behave: Behave) -> None:
     assert "the official SDK is not taken over" in before
     assert who == "sidecar"
     assert "samples through the sidecar" in after
+
+
+def test_keys_and_headers_are_for_the_server_to_judge(python: Path) -> None:
+    with (
+        closing(start_local_server("sim", "--api-key", "tml-team blue")) as server,
+        recording(server.base_url) as recorder,
+    ):
+        command = [python, BEHAVIOUR, "what_a_server_of_ones_own_wants", recorder.base_url, BASE_MODEL]
+        assert last_line(run(command)) == "sidecar"
+        [call] = recorder.to("asample")
+    assert (call.headers["x-api-key"], call.headers["x-team"]) == ("tml-team blue", "blue")
 
 
 @pytest.mark.usefixtures("samples_by_itself")
