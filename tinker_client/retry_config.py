@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 from tinker_client.errors import APIConnectionError
+from tinker_client.types._checks import TOKEN_ID, as_float, as_int, is_official, wrong_type, wrong_value
 from tinker_sidecar.protocol import Retry
 
 __all__ = ["RetryConfig"]
+
+_FRACTION = "a number from 0 to 1"
+_TICK = 0.001
+"""Seconds: no pause is shorter, or an engine would do nothing but try again."""
+_EVER = 1e9
+"""Seconds; stands for infinity, which no timer takes."""
 
 
 @dataclass(frozen=True)
 class RetryConfig:
     """Retries and stuck detection of one sampling client; it survives pickling.
 
-    Raises `ValueError` for a value out of range.
+    Raises `TypeError` or `ValueError` for a value of the wrong type or out of range.
     """
 
     max_connections: int | None = None
@@ -23,7 +30,7 @@ class RetryConfig:
     None: only the server's limit."""
 
     progress_timeout: float = 30 * 60
-    """Seconds without any request finishing after which those pending fail as stuck."""
+    """Seconds without any request finishing after which those pending fail as stuck; may be `math.inf`."""
 
     retry_delay_base: float = 0.5
     """Seconds before the first retry; each further one waits twice as long."""
@@ -45,22 +52,46 @@ class RetryConfig:
     """Kept for code that sets it: the engine retries what may pass and nothing else."""
 
     def __post_init__(self) -> None:
-        if self.max_connections is not None and self.max_connections <= 0:
-            raise ValueError(f"max_connections must be positive or None, got {self.max_connections}")
-        for name in ("progress_timeout", "retry_delay_base", "retry_delay_max"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number of seconds, got {value}")
-        if not 0 <= self.jitter_factor <= 1:
-            raise ValueError(f"jitter_factor must be between 0 and 1, got {self.jitter_factor}")
+        if self.max_connections is not None:
+            as_int("max_connections", self.max_connections, "a positive int or None", (1, TOKEN_ID[1]))
+        for name, least in (("progress_timeout", _TICK), ("retry_delay_base", 0), ("retry_delay_max", 0)):
+            allowed = f"a number of seconds, {'0 or more' if least == 0 else 'more than 0'}"
+            if not as_float(name, getattr(self, name), allowed) >= least:
+                raise wrong_value(name, allowed, getattr(self, name))
+        if not 0 <= as_float("jitter_factor", self.jitter_factor, _FRACTION) <= 1:
+            raise wrong_value("jitter_factor", _FRACTION, self.jitter_factor)
+        for name in ("enable_retry_logic", "enable_stuck_detection"):
+            if not isinstance(getattr(self, name), bool):
+                raise wrong_type(name, "a bool", getattr(self, name))
+
+    @classmethod
+    def coerce(cls, value: object) -> RetryConfig:
+        """One made of `value`: ours or the official SDK's, a dict of the fields, or None for the default.
+
+        Raises `TypeError` for anything else.
+        """
+        names = [field.name for field in fields(cls)]
+        if value is None:
+            return cls()
+        if isinstance(value, RetryConfig):
+            return value
+        if is_official(value, "RetryConfig"):
+            # What is worth a retry is the engine's own affair.
+            known = [name for name in names if name != "retryable_exceptions" and hasattr(value, name)]
+            return cls(**{name: getattr(value, name) for name in known})
+        if isinstance(value, Mapping):
+            if unknown := [name for name in value if name not in names]:
+                raise TypeError(f"retry_config has no {unknown[0]!r}; there are {', '.join(names)}")
+            return cls(**value)
+        raise wrong_type("retry_config", "a tinker_client.RetryConfig, or a dict of its fields", value)
 
     def to_wire(self) -> Retry:
         return Retry(
             self.max_connections,
-            self.progress_timeout,
-            self.retry_delay_base,
-            self.retry_delay_max,
-            self.jitter_factor,
+            min(float(self.progress_timeout), _EVER),
+            max(float(self.retry_delay_base), _TICK),
+            min(max(float(self.retry_delay_max), _TICK), _EVER),
+            float(self.jitter_factor),
             self.enable_retry_logic,
             self.enable_stuck_detection,
         )

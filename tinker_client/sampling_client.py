@@ -93,7 +93,7 @@ class SamplingClient:
         subprocess_sampling: bool,
         clone: int = ORIGINAL,
     ) -> None:
-        self._retry_config = retry_config or RetryConfig()
+        self._retry_config = RetryConfig.coerce(retry_config)
         self._subprocess_sampling = subprocess_sampling
         self._asks = Asks()
         self._last_queue_warning = float("-inf")

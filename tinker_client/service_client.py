@@ -93,7 +93,7 @@ class ServiceClient:
         base_model
             The name of a base model. One of the two is needed.
         retry_config
-            How the client deals with trouble.
+            How the client deals with trouble. One of the official SDK, or a dict of the fields, does too.
 
         Returns
         -------
@@ -103,8 +103,8 @@ class ServiceClient:
 
         Raises
         ------
-        ValueError
-            Neither or a malformed one of `model_path` and `base_model`.
+        TypeError, ValueError
+            Neither or a malformed one of `model_path` and `base_model`, or a malformed `retry_config`.
         TinkerError
             What the server answered, for instance that it does not know the model.
         """

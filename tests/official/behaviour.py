@@ -479,6 +479,25 @@ def from_tinker() -> Any:
 
 
 @behaviour
+def retry_configs() -> Any:
+    """Each package's own, given to the other's client."""
+    from tinker.lib.retry_handler import RetryConfig
+
+    tinker_client.install()
+    ours = tinker_client.RetryConfig(100, progress_timeout=77, enable_retry_logic=False)
+    theirs = RetryConfig(progress_timeout=77, enable_retry_logic=False)
+    official = made(connect().create_sampling_client(base_model=sys.argv[3], retry_config=ours))
+    native = tinker_client.ServiceClient(base_url=sys.argv[2], api_key="tml-tests")
+    who = sample(official)[0]
+    configs = [
+        official.__dict__["_tinker_sidecar_client"][1].retry_config,
+        tinker_client.SamplingClient.from_tinker(official).retry_config,
+        native.create_sampling_client(base_model=sys.argv[3], retry_config=theirs).retry_config,
+    ]
+    return [who, [[config.progress_timeout, config.enable_retry_logic] for config in configs]]
+
+
+@behaviour
 def processes() -> Any:
     """A process with two clients has one sidecar, ours, whatever the version would start itself."""
     tinker_client.install()

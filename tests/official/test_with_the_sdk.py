@@ -273,6 +273,10 @@ def test_the_explicit_form(behave: Behave) -> None:
     assert again == "SampleResponse"
 
 
+def test_retry_settings_of_either_package_are_taken_by_both(behave: Behave) -> None:
+    assert behave("retry_configs") == ["sidecar", [[77, False]] * 3]
+
+
 def test_there_is_one_sidecar_and_it_is_ours(behave: Behave) -> None:
     [command] = behave("processes")
     assert command.endswith("-P -m tinker_sidecar")

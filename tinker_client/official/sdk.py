@@ -8,7 +8,6 @@ import inspect
 import os
 import typing
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 from tinker_client.config import DEFAULT_BASE_URL, Settings
@@ -105,7 +104,7 @@ class Sdk:
             state.session_id,
             state.sampling_session_id,
             getattr(state, "base_model", None),
-            _retry_config(client.retry_handler.config),
+            RetryConfig.coerce(client.retry_handler.config),
         )
 
 
@@ -115,9 +114,3 @@ def _client_future_class() -> Any:
         module = importlib.import_module("tinker.lib.public_interfaces.backcompat_sampling_client_future")
         return module.BackcompatSamplingClientFuture
     return None
-
-
-def _retry_config(official: Any) -> RetryConfig:
-    """The settings that both have. What is worth a retry is the engine's own affair."""
-    known = {field.name for field in fields(RetryConfig)} - {"retryable_exceptions"}
-    return RetryConfig(**{name: getattr(official, name) for name in known if hasattr(official, name)})
