@@ -104,7 +104,7 @@ class Settings:
         return cls(
             _checked_base_url(base_url),
             api_key or None,
-            dict(headers or {}),
+            _checked_headers(headers or {}),
             dict(user_metadata or {}),
             project_id or os.environ.get("TINKER_PROJECT_ID") or None,
             display_name,
@@ -158,6 +158,20 @@ def _checked_base_url(base_url: str) -> str:
             f"got {without_password(base_url)!r}"
         )
     return base_url.rstrip("/")
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """A ValueError or TypeError for what cannot be sent. It does not repeat values, which may be secret."""
+    for name, value in headers.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError(
+                f"headers must be strings, got {type(name).__name__} {name!r} with {type(value).__name__}"
+            )
+        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"not the name of a header: {name!r}")
+        if not value.isprintable():
+            raise ValueError(f"the header {name!r} has a line break or another control character")
+    return dict(headers)
 
 
 def _api_key(argument: str | None, command: str | None, *, hosted: bool) -> str | None:

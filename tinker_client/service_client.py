@@ -18,6 +18,7 @@ from tinker_client.running_loop import runs_event_loop
 from tinker_client.sampling_client import SamplingClient
 from tinker_client.telemetry import Telemetry
 from tinker_client.types import GetServerCapabilitiesResponse
+from tinker_client.types._checks import as_float, wrong_value
 from tinker_sidecar.credentials import without_password
 from tinker_sidecar.protocol import Query
 
@@ -43,11 +44,18 @@ class ServiceClient:
         tiny model on this machine, which ends with this process and needs no key.
     api_key
         Default `TINKER_API_KEY`, then `TINKER_CREDENTIAL_CMD`, then the key `tinker auth login` stored.
-    default_headers_overrides
-        Headers to send with every request.
+    default_headers_overrides, default_headers
+        Headers to send with every request; the first name is the official SDK's newer one.
+    max_retries
+        0: a request that failed is never sampled again, for clients without a `retry_config` of their own.
+        Other numbers change nothing: `RetryConfig` says for how long to try again.
+    timeout
+        Kept for code that sets it: the engine knows how long to wait for an answer.
 
     Raises
     ------
+    TypeError, ValueError
+        An argument is not what it must be.
     TinkerError
         There is no key, or it or the URL is malformed; or what the server answered. Where an event
         loop is running nothing blocks it: then the server's answer is raised by what is done first.
@@ -62,11 +70,15 @@ class ServiceClient:
         base_url: str | None = None,
         api_key: str | None = None,
         default_headers_overrides: Mapping[str, str] | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        max_retries: float | None = None,
+        timeout: Any = None,
     ) -> None:
+        self._retry_config = RetryConfig(enable_retry_logic=_retries(max_retries))
         settings = Settings.create(
             base_url=base_url,
             api_key=api_key,
-            headers=default_headers_overrides,
+            headers={**(default_headers or {}), **(default_headers_overrides or {})},
             user_metadata=user_metadata,
             project_id=project_id,
             display_name=display_name,
@@ -113,7 +125,7 @@ class ServiceClient:
             self._session,
             model_path=model_path,
             base_model=base_model,
-            retry_config=retry_config,
+            retry_config=self._retry_config if retry_config is None else retry_config,
             subprocess_sampling=self._subprocess_sampling,
         )
         return client if runs_event_loop() else client.result()
@@ -181,6 +193,13 @@ def _capabilities(data: Any) -> GetServerCapabilitiesResponse:
         return msgspec.convert(data, GetServerCapabilitiesResponse)
     except msgspec.ValidationError as error:
         raise APIResponseValidationError(f"malformed answer from get_server_capabilities: {error}") from None
+
+
+def _retries(max_retries: float | None) -> bool:
+    allowed = "a number, 0 or more; how long to try again is told by RetryConfig(progress_timeout=...)"
+    if max_retries is not None and as_float("max_retries", max_retries, allowed) < 0:
+        raise wrong_value("max_retries", allowed, max_retries)
+    return max_retries != 0
 
 
 def _check_model(model_path: str | None, base_model: str | None, *, hosted: bool) -> None:
