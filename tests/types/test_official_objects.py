@@ -34,6 +34,38 @@ def test_prompts(official: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"exclude_none": True},
+        {"exclude_unset": True},
+        {"exclude_defaults": True},
+        {"include": {"seed", "chunks"}},
+        {"exclude": {"seed", "chunks"}},
+    ],
+)
+def test_they_are_dumped_and_read_alike(official: Any, options: dict[str, Any]) -> None:
+    chunks = [
+        {"type": "encoded_text", "tokens": [1, 2]},
+        {"type": "image", "data": b"pixels", "format": "png"},
+        {"type": "image_asset_pointer", "location": "s3://a", "format": "jpeg", "expected_tokens": 4},
+        {"type": "dmel", "dmel": b"\x00\x01\x02"},
+    ]
+    pairs = [
+        (official.ModelInput(chunks=chunks), ModelInput(chunks=chunks)),  # type: ignore[arg-type]
+        (official.SamplingParams(max_tokens=3, stop=["a"]), SamplingParams(max_tokens=3, stop=["a"])),
+    ]
+    for theirs, ours in pairs:
+        if "exclude_unset" not in options or isinstance(ours, SamplingParams):
+            assert ours.model_dump(**options) == theirs.model_dump(**options)
+            assert ours.model_dump(mode="json", **options) == theirs.model_dump(mode="json", **options)
+            assert ours.model_dump_json(**options) == theirs.model_dump_json(**options)
+        assert type(ours).model_validate(theirs) == ours
+        assert type(ours).model_validate_json(theirs.model_dump_json()) == ours
+        assert type(theirs).model_validate_json(ours.model_dump_json()) == theirs
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         {},

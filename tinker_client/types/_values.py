@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeVar, overload
 
 import msgspec
 
+from tinker_client.types._pydantic import PydanticField, PydanticModel
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 __all__ = ["Latest", "Model", "View", "lazy"]
 
@@ -16,20 +19,21 @@ _T = TypeVar("_T")
 _V = TypeVar("_V", bound="View")
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable record with keyword arguments, and the two methods of pydantic that people call."""
+class Model(PydanticModel, msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable record with keyword arguments, and the methods of pydantic that people call."""
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
-        """A copy with some of the fields replaced, and checked."""
-        return msgspec.structs.replace(self, **(update or {}))
+    def _fields(self) -> dict[str, Any]:
+        return msgspec.structs.asdict(self)
 
-    def model_dump(self) -> dict[str, Any]:
-        """The fields as JSON can hold them, bytes in base64; the class takes them back as arguments."""
-        dumped: dict[str, Any] = msgspec.to_builtins(self, enc_hook=lambda part: part.model_dump())
-        return dumped
+    @classmethod
+    @functools.cache
+    def _defaults(cls) -> dict[str, Any]:
+        fields, defaults = cls.__struct_fields__, cls.__struct_defaults__
+        required = [msgspec.NODEFAULT] * (len(fields) - len(defaults))
+        return dict(zip(fields, [*required, *defaults], strict=True))
 
 
-class View:
+class View(PydanticField):
     """An immutable object over encoded bytes. Its `lazy` attributes live in `__dict__`."""
 
     __slots__ = ("__dict__",)

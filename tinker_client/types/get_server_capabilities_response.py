@@ -26,6 +26,8 @@ class SupportedModel(Model, frozen=True, kw_only=True):
         What can be done with it.
     """
 
+    _ignores_other_fields = True
+
     model_name: str | None = None
     max_context_length: int | None = None
     trainable: bool | None = None
@@ -40,6 +42,8 @@ class GetServerCapabilitiesResponse(Model, frozen=True, kw_only=True):
     supported_models
         The models it knows.
     """
+
+    _ignores_other_fields = True
 
     supported_models: list[SupportedModel]
 

@@ -11,6 +11,7 @@ import msgspec
 
 from tinker_client.types._cells import int32_list, pack_token_ids
 from tinker_client.types._checks import INT64, as_int, is_official, short, wrong_type, wrong_value
+from tinker_client.types._pydantic import PydanticModel
 from tinker_client.types._values import Model, View, lazy
 from tinker_sidecar import protocol
 from tinker_sidecar.varint import read_varint
@@ -28,7 +29,7 @@ _set = object.__setattr__
 _force = msgspec.structs.force_setattr
 
 
-class EncodedTextChunk(View):
+class EncodedTextChunk(View, PydanticModel):
     """Token ids.
 
     Parameters
@@ -69,9 +70,12 @@ class EncodedTextChunk(View):
     def to_wire(self) -> protocol.TextChunk:
         return protocol.TextChunk(memoryview(self._packed))
 
-    def model_dump(self) -> dict[str, Any]:
-        """The fields as JSON can hold them; the class takes them back as arguments."""
-        return {"tokens": list(self.tokens), "type": self.type}
+    def _fields(self) -> dict[str, Any]:
+        return {"tokens": int32_list(self._packed), "type": self.type}
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        return {"tokens": msgspec.NODEFAULT, "type": "encoded_text"}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EncodedTextChunk):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from tinker_client.types._pydantic import PydanticField
 from tinker_client.types.tensor_data import TensorData
 
 __all__ = ["PromptAltTokens"]
 
 
-class PromptAltTokens(msgspec.Struct, frozen=True):
+class PromptAltTokens(PydanticField, msgspec.Struct, frozen=True):
     """Tokens drawn from the model's own distribution over each prompt token after the first.
 
     The k draws of a position are independent, with replacement, at the request's temperature.

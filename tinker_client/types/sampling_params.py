@@ -49,6 +49,8 @@ class SamplingParams(Model, frozen=True, kw_only=True):
         An argument is of the wrong type, or outside what is allowed.
     """
 
+    _ignores_other_fields = True
+
     max_tokens: int | None = None
     seed: int | None = None
     stop: str | Sequence[str] | Sequence[int] | None = None

@@ -260,7 +260,7 @@ def _numpy_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
 
 
 def _from_official(tensor: Any) -> TensorData:
-    if tensor.sparse_crow_indices is None:
+    if getattr(tensor, "sparse_crow_indices", None) is None:  # Old versions have none.
         return TensorData(data=tensor.to_numpy(), dtype=tensor.dtype)
     return TensorData(
         data=tensor.data,

@@ -17,6 +17,7 @@ from tinker_client.types._cells import (
     pack_token_ids,
 )
 from tinker_client.types._checks import wrong_type
+from tinker_client.types._pydantic import PydanticField
 from tinker_sidecar import protocol
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ TopkRows: TypeAlias = list[list[tuple[int, float]] | None]
 _EMPTY = (0, -99999.0)
 
 
-class TopkLogprobs(msgspec.Struct, frozen=True):
+class TopkLogprobs(PydanticField, msgspec.Struct, frozen=True):
     """The k likeliest tokens at each of n positions, as two matrices.
 
     A cell that holds nothing is token 0 with the logprob -99999.0.
