@@ -107,4 +107,4 @@ def __getattr__(name: str) -> Any:
         from tinker_client import official
 
         return getattr(official, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise types._missing(__name__, name)

@@ -253,6 +253,11 @@ class SamplingClient:
         """How this client deals with trouble."""
         return self._retry_config
 
+    @property
+    def sampling_session_id(self) -> str:
+        """The server's name for this sampler. Waits for it while the server has not confirmed the client."""
+        return (self._handle.known_info() or self._info().result()).sampling_session_id
+
     def get_tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer, loaded through transformers on first use and kept."""
         return load_tokenizer(self.get_base_model())

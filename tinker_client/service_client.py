@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
 import msgspec
 
@@ -23,6 +23,23 @@ from tinker_sidecar.credentials import without_password
 from tinker_sidecar.protocol import Query
 
 __all__ = ["ServiceClient"]
+
+_NOT_SAMPLING = frozenset(
+    {
+        "copy_weights",
+        "create_custom_loss",
+        "create_lora_training_client",
+        "create_lora_training_client_async",
+        "create_rest_client",
+        "create_training_client_from_state",
+        "create_training_client_from_state_async",
+        "create_training_client_from_state_with_optimizer",
+        "create_training_client_from_state_with_optimizer_async",
+        "get_console_url",
+        "holder",
+    }
+)
+"""What the official client has beside. A test compares this with what it has."""
 
 
 class ServiceClient:
@@ -177,6 +194,16 @@ class ServiceClient:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Never:
+            if name in _NOT_SAMPLING:
+                raise AttributeError(
+                    f"tinker_client samples, and has no {name}: the official SDK's tinker.ServiceClient has. "
+                    "After tinker_client.install() its clients sample through the sidecar, too"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         session_id = self._session.known_session_id() or "opening"

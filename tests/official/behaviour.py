@@ -498,6 +498,20 @@ def retry_configs() -> Any:
 
 
 @behaviour
+def names_of_a_service_client() -> Any:
+    """Those that ours neither has nor says where to look for."""
+    ours = tinker_client.ServiceClient(base_url=sys.argv[2], api_key="tml-tests")
+    unknown = []
+    for name in dir(tinker.ServiceClient):
+        try:
+            getattr(ours, name)
+        except AttributeError as error:
+            if "the official SDK" not in str(error) and not name.startswith("_"):
+                unknown.append(name)
+    return unknown
+
+
+@behaviour
 def processes() -> Any:
     """A process with two clients has one sidecar, ours, whatever the version would start itself."""
     tinker_client.install()

@@ -277,6 +277,10 @@ def test_retry_settings_of_either_package_are_taken_by_both(behave: Behave) -> N
     assert behave("retry_configs") == ["sidecar", [[77, False]] * 3]
 
 
+def test_every_method_of_a_service_client_is_there_or_told_where_to_find(behave: Behave) -> None:
+    assert behave("names_of_a_service_client") == []
+
+
 def test_there_is_one_sidecar_and_it_is_ours(behave: Behave) -> None:
     [command] = behave("processes")
     assert command.endswith("-P -m tinker_sidecar")

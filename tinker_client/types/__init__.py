@@ -3,6 +3,8 @@
 Nothing here imports numpy or torch before an attribute or a method needs it.
 """
 
+from typing import TYPE_CHECKING, Never
+
 from tinker_client.errors import RequestErrorCategory
 from tinker_client.types.get_server_capabilities_response import GetServerCapabilitiesResponse, SupportedModel
 from tinker_client.types.model_input import ModelInput
@@ -39,3 +41,17 @@ __all__ = [
     "TensorDtype",
     "TopkLogprobs",
 ]
+
+
+def _missing(module: str, name: str) -> AttributeError:
+    """Code for the official SDK looks for its classes here, too."""
+    hint = (
+        "; it has what sampling takes, and the official SDK, `tinker`, the rest" if name[:1].isupper() else ""
+    )
+    return AttributeError(f"module {module!r} has no attribute {name!r}{hint}")
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Never:
+        raise _missing(__name__, name)
