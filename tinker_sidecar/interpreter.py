@@ -68,7 +68,8 @@ def _search_path() -> list[str]:
         return 2 if folder in last else 1
 
     folders = sorted((folder for folder in sys.path if isinstance(folder, str)), key=rank)
-    return [str(Path(working_folder, folder)) for folder in folders]
+    there = (Path(working_folder, folder) for folder in folders)
+    return [str(folder) for folder in there if folder.is_absolute()]  # Not what is relative to a lost one.
 
 
 def _working_folder() -> str:

@@ -262,7 +262,7 @@ def slow_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "zmq").mkdir()
     code = "import sys, time; time.sleep(2); sys.path.remove({!r}); del sys.modules['zmq']; import zmq"
     (tmp_path / "zmq" / "__init__.py").write_text(code.format(str(tmp_path)))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", "1")
 
 

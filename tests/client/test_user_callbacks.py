@@ -179,7 +179,7 @@ def test_a_log_handler_that_raises(broken_handler: BrokenHandler) -> None:
         closing(
             start_local_server(
                 "sim", "--latency", "0", "--fault", f"retrieve_future:200,first=3,{paused}",
-                "--fault", "create_session:503,first=1",
+                "--fault", "asample:402,first=1",
             )
         ) as server,
         ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client,

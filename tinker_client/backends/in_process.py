@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from tinker_client.callbacks import run_soon
 from tinker_client.errors import SidecarStartupError
+from tinker_sidecar.logs import log_through
 from tinker_sidecar.patience import be_patient
 from tinker_sidecar.protocol import Ack, Batch, Message
 from tinker_sidecar.room import fill_standard_descriptors
@@ -33,6 +35,7 @@ class InProcessHost:
         from tinker_sidecar.engine.engine import Engine
         from tinker_sidecar.engine.http_threads import start_http_threads
 
+        log_through(run_soon)
         self._backend = backend
         self._inbox: deque[Message] = deque()
         self._scheduled = False

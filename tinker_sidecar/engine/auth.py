@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import math
 import random
 from time import time
@@ -14,11 +13,12 @@ import msgspec
 from tinker_sidecar.credentials import is_one_word
 from tinker_sidecar.engine.failures import EngineError, connection_error
 from tinker_sidecar.engine.http import Http
+from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.protocol import Failure, ServiceConfig
 
 __all__ = ["Auth"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 _COMMAND_TIMEOUT = 60.0
 

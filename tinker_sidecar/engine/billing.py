@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from time import monotonic
 
 from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.logs import engine_logger
 
 __all__ = ["BillingPause"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 
 class BillingPause:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from tinker_sidecar.logs import engine_logger
+
 __all__ = ["ClientConfig", "DynamicConfig", "adopted"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 _Bytes = Annotated[int, Meta(ge=1, le=1 << 40)]
 _Count = Annotated[int, Meta(ge=1, le=1_000_000)]

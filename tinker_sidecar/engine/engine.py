@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from time import monotonic
@@ -13,6 +12,7 @@ from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.sampler import Sampler, open_sampler, sampler_route
 from tinker_sidecar.engine.session import Session
+from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.protocol import (
     Ack,
     Ask,
@@ -33,7 +33,7 @@ from tinker_sidecar.protocol import (
 
 __all__ = ["Engine"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 _CLOSED = Failure("TinkerError", "the client or its service client has been closed")
 
@@ -72,7 +72,10 @@ class Engine:
 
     def handle(self, message: Message) -> None:
         """Begin what `message` asks for; its answer, if it has one, comes in a batch."""
-        self._handlers[type(message)](message)
+        try:
+            self._handlers[type(message)](message)
+        except Exception as error:
+            logger.error("unexpected error at a %s message", type(message).__name__, exc_info=error)
 
     def _on_ask(self, message: Ask) -> None:
         self._ask = message

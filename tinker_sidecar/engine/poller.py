@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from time import monotonic
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,10 +16,11 @@ from tinker_sidecar.engine.results import PayloadBytes
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed, is_transient
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.supervision import go_on
+from tinker_sidecar.logs import engine_logger
 
 __all__ = ["FuturesPoller"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 _BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import sys
 from collections.abc import Callable
@@ -26,11 +25,12 @@ from tinker_sidecar.engine.results import Promise
 from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
 from tinker_sidecar.engine.session import Session
+from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.protocol import Ask, OpenSampler, Retry, Sample, SamplerInfo
 
 __all__ = ["CLONE_BLOCK", "Sampler", "open_sampler", "sampler_route"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 CLONE_BLOCK = 1_000_000_000
 """`seq_id`s to a clone: clone `c` numbers its requests from `c * CLONE_BLOCK` (the protocol's rule)."""

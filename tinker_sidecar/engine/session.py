@@ -26,11 +26,12 @@ from tinker_sidecar.engine.retry import (
 )
 from tinker_sidecar.engine.supervision import go_on
 from tinker_sidecar.engine.telemetry import Telemetry
+from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.protocol import ServiceConfig, SessionInfo
 
 __all__ = ["Session"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 _T = TypeVar("_T")
 _Flags = TypeVar("_Flags", ClientConfig, DynamicConfig)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from tinker_sidecar.engine.retry import delays
+from tinker_sidecar.logs import engine_logger
 
 __all__ = ["go_on"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 
 async def go_on(what: str, step: Callable[[], Awaitable[bool]]) -> None:
@@ -26,6 +26,6 @@ async def go_on(what: str, step: Callable[[], Awaitable[bool]]) -> None:
             if not await step():
                 return
             pauses = delays(1.0)
-        except Exception:
-            logger.exception("unexpected error in %s, which go on", what)
+        except Exception as error:
+            logger.error("unexpected error in %s, which go on", what, exc_info=error)
             await asyncio.sleep(next(pauses))

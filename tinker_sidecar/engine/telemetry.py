@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import platform
 import uuid
 from collections import deque
@@ -16,10 +15,11 @@ import msgspec
 
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import SDK_VERSION, Response
+from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Telemetry"]
 
-logger = logging.getLogger(__name__)
+logger = engine_logger(__name__)
 
 _FLUSH_INTERVAL = 10.0
 _BATCH = 100
