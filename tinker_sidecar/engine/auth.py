@@ -11,6 +11,7 @@ from time import time
 import msgspec
 
 from tinker_sidecar.credentials import is_one_word
+from tinker_sidecar.engine.command import run_command
 from tinker_sidecar.engine.failures import EngineError, connection_error
 from tinker_sidecar.engine.http import Http
 from tinker_sidecar.logs import engine_logger
@@ -109,26 +110,16 @@ class Auth:
         if self._key is not None or self._command is None:
             return self._key
         try:
-            process = await asyncio.create_subprocess_shell(
-                self._command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except OSError as error:  # Out of descriptors or processes: that may pass.
-            raise connection_error(f"cannot run TINKER_CREDENTIAL_CMD: {error.strerror}") from None
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(), _COMMAND_TIMEOUT)
+            status, output, errors = await asyncio.wait_for(run_command(self._command), _COMMAND_TIMEOUT)
         except TimeoutError:
-            process.kill()
             raise _unauthenticated(
                 f"TINKER_CREDENTIAL_CMD did not end within {_COMMAND_TIMEOUT:.0f} s"
             ) from None
-        if process.returncode:
+        except OSError as error:  # Out of descriptors or processes: that may pass.
+            raise connection_error(f"cannot run TINKER_CREDENTIAL_CMD: {error.strerror}") from None
+        if status:
             said = errors.decode("utf-8", "replace").strip()[-500:]
-            raise _unauthenticated(
-                f"TINKER_CREDENTIAL_CMD failed with exit status {process.returncode}: {said}"
-            )
+            raise _unauthenticated(f"TINKER_CREDENTIAL_CMD failed with exit status {status}: {said}")
         credential = output.decode("utf-8", "replace").strip()
         if not credential:
             raise _unauthenticated("TINKER_CREDENTIAL_CMD printed no credential")

@@ -1,0 +1,83 @@
+"""A credential command that takes its time ends with whoever runs it, and so does what it has started."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.reliability.programs import Launch, Program, wait_until
+
+COMMAND = 'sleep 300 & echo $! >> "$TMPDIR/sleepers"; wait; echo tml-tests'
+VARIABLES = {"TINKER_CREDENTIAL_CMD": COMMAND, "TINKER_API_KEY": None}
+
+WAITS = """
+threading.Thread(target=connect, daemon=True).start()
+sys.stdin.readline()
+"""
+
+both_hosts = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+
+
+def sleeper(program: Program) -> psutil.Process:
+    """What the command has started, which runs."""
+    sleepers = program.temporary / "sleepers"
+    wait_until(lambda: sleepers.exists() and sleepers.read_text().endswith("\n"))
+    return psutil.Process(int(sleepers.read_text().split()[0]))
+
+
+def assert_gone(process: psutil.Process) -> None:
+    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_sidecar_is_killed(launch: Launch) -> None:
+    program = launch(WAITS, variables=VARIABLES)
+    left = sleeper(program)
+    program.sidecars()[0].kill()
+
+    assert_gone(left)
+    program.go_on()
+    program.wait()
+
+
+@both_hosts
+def test_the_program_is_killed(launch: Launch, sidecar: bool) -> None:
+    program = launch(WAITS, sidecar=sidecar, variables=VARIABLES)
+    left = sleeper(program)
+    program.process.kill()
+    assert program.wait().status == -signal.SIGKILL
+
+    assert_gone(left)
+
+
+@both_hosts
+def test_the_program_ends(launch: Launch, sidecar: bool) -> None:
+    program = launch(WAITS, sidecar=sidecar, variables=VARIABLES)
+    left = sleeper(program)
+    program.go_on()
+    assert program.wait().status == 0
+
+    assert_gone(left)
+
+
+# What a command leaves behind on purpose is its own business.
+AGENT = 'sleep 300 >/dev/null 2>&1 & echo $! >> "$TMPDIR/sleepers"; echo tml-tests'
+
+
+@both_hosts
+def test_an_agent_that_the_command_leaves_behind(launch: Launch, temporary: Path, sidecar: bool) -> None:
+    program = launch(
+        "sample(connect(), range(10)); say('sampled')",
+        sidecar=sidecar,
+        variables={**VARIABLES, "TINKER_CREDENTIAL_CMD": AGENT},
+    )
+    program.expect("sampled")
+    program.assert_ends_well()
+
+    agents = [psutil.Process(int(pid)) for pid in (temporary / "sleepers").read_text().split()]
+    assert all(agent.is_running() for agent in agents)
+    for agent in agents:
+        agent.kill()
