@@ -160,6 +160,7 @@ class _Forwarder(logging.Handler):
 def main() -> None:
     """Read the parent's hello from stdin, serve until the parent is gone, leave nothing behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the user's program.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # A program that ignores it has its children do so, too.
     faulthandler.enable()
     be_patient()
     _allow_many_descriptors()

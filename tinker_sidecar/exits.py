@@ -43,10 +43,8 @@ def how_it_ended(process: subprocess.Popen[bytes], patience: float) -> str | Non
 
 def end(process: subprocess.Popen[bytes], patience: float, number: signal.Signals | None = None) -> None:
     """Wait for the end of `process`, which is sent signal `number` if any, and kill it after `patience`."""
-    if number is not None:
-        _send(process, number)
-    if how_it_ended(process, patience) is None:
-        _send(process, signal.SIGKILL)
+    may = number is None or _send(process, number)
+    if may and how_it_ended(process, patience) is None and _send(process, signal.SIGKILL):
         how_it_ended(process, patience)
 
 
@@ -58,10 +56,14 @@ def remove_folder(folder: str) -> None:
         rmdir(folder)  # noqa: PTH106
 
 
-def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """False: it is not ours to end, as this program has become another user meanwhile."""
     if how_it_ended(process, 0) is None:
-        with contextlib.suppress(PermissionError):  # This program has become another user meanwhile.
+        try:
             send_signal(process.pid, number)
+        except PermissionError:
+            return False
+    return True
 
 
 def _describe(code: int) -> str:

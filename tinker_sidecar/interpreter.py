@@ -12,6 +12,11 @@ __all__ = ["module_command", "module_environment"]
 
 _SECRETS = ("TINKER_API_KEY", "TINKER_SIDECAR_SERVE_API_KEY")
 
+_ADVICE = (
+    "That is no Python interpreter to start another process with. None is needed to sample without "
+    "TINKER_SUBPROCESS_SAMPLING, from a server that is started elsewhere"
+)
+
 _STANDARD_LIBRARY = str(Path(os_file).parent)
 
 _SEARCH_PATH = "_TINKER_SIDECAR_SEARCH_PATH"
@@ -34,12 +39,10 @@ def module_command(module: str, *arguments: str) -> list[str]:
     """
     if _SEARCH_PATH in environ:
         raise RuntimeError(
-            f"{sys.executable!r} is no Python interpreter: started as one, it has run this program again"
+            f"{sys.executable!r} has run this program again, started as an interpreter. {_ADVICE}"
         )
     if not sys.executable or getattr(sys, "frozen", False):
-        raise RuntimeError(
-            f"sys.executable, {sys.executable!r}, is no Python interpreter: the program is frozen"
-        )
+        raise RuntimeError(f"sys.executable is {sys.executable!r}, and this program frozen. {_ADVICE}")
     # As multiprocessing starts its children; private, and so unknown to the stubs.
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return [sys.executable, *options, "-P", "-c", _BOOTSTRAP, "-m", module, *arguments]

@@ -34,7 +34,7 @@ def check_threads(count: int) -> None:
         end.set()
         for thread in started:
             thread.join()
-            _wait_until_gone(thread)
+        _wait_until_gone(started)
 
 
 def check_descriptors(count: int) -> None:
@@ -60,9 +60,9 @@ def fill_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # Takes the lowest number.
 
 
-def _wait_until_gone(thread: threading.Thread) -> None:
+def _wait_until_gone(joined: list[threading.Thread]) -> None:
     """A joined thread has run all its Python, but may still count for the system's limit."""
-    task = _TASKS / str(thread.native_id)
+    tasks = [_TASKS / str(thread.native_id) for thread in joined]
     deadline = monotonic() + _GONE_WITHIN
-    while task.exists() and monotonic() < deadline:
+    while any(task.exists() for task in tasks) and monotonic() < deadline:
         sleep(0.001)

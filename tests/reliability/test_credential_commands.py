@@ -81,3 +81,20 @@ def test_an_agent_that_the_command_leaves_behind(launch: Launch, temporary: Path
     assert all(agent.is_running() for agent in agents)
     for agent in agents:
         agent.kill()
+
+
+IGNORANT = """
+from tinker_client import TinkerError
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+try:
+    connect()
+except TinkerError as error:
+    say("exit status 3" in str(error))
+"""
+
+
+def test_one_that_fails_in_a_program_that_ignores_the_end_of_its_children(launch: Launch) -> None:
+    program = launch(IGNORANT, variables={**VARIABLES, "TINKER_CREDENTIAL_CMD": "exit 3"})
+    program.expect("True")
+
+    program.assert_ends_well()
