@@ -108,6 +108,6 @@ def test_a_program_that_would_start_itself_again_and_again(launch: Launch, tempo
     ending = program.wait()
 
     assert ending.status == 1
-    assert "run as an interpreter, started this program again" in ending.errors
+    assert "has run this program again, started as an interpreter" in ending.errors
     assert (temporary / "started").read_text() == "once once "
     program.assert_nothing_left()
