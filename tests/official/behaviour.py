@@ -289,6 +289,16 @@ def diagnostics() -> Any:
 
 
 @behaviour
+def without_resampling() -> Any:
+    """The choice of who never wants to pay twice, when the server stumbles."""
+    from tinker.lib.retry_handler import RetryConfig
+
+    tinker_client.install()
+    config = RetryConfig(enable_retry_logic=False)
+    return sample(made(connect().create_sampling_client(base_model=sys.argv[3], retry_config=config)))
+
+
+@behaviour
 def a_training_client() -> Any:
     """Who samples and who scores for the clients that it makes, by each of its methods that make one."""
     tinker_client.install()

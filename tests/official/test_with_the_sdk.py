@@ -187,6 +187,16 @@ def test_diagnostics_are_asked_for(behave: Behave) -> None:
     assert behave("diagnostics") in (None, BY_SIDECAR)
 
 
+def test_without_resampling_the_same_request_is_tried_again(behave: Behave) -> None:
+    faults = [
+        f"--fault={route}:{kind},first=1"
+        for route in ("asample", "retrieve_future")
+        for kind in ("503", "reset")
+    ]
+    with closing(start_local_server("sim", *faults)) as server:
+        assert behave("without_resampling", server) == BY_SIDECAR
+
+
 def test_clients_that_a_training_client_makes(behave: Behave) -> None:
     assert behave("a_training_client") == [[*BY_SIDECAR, "sidecar"]] * 4
 

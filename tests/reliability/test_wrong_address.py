@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.client.recorder import recording
-from tinker_client import APIConnectionError, APIError, ServiceClient
+from tinker_client import APIConnectionError, APIError, SamplingClient, ServiceClient, TinkerError
 from tinker_sidecar.local_server.launch import LocalServer
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -60,6 +62,15 @@ def test_a_path_that_is_not_there(sim_server: LocalServer) -> None:
 def test_another_kind_of_server(handler: type[Files], said: str) -> None:
     with web_server(handler) as base_url:
         assert_asks(base_url, said)
+
+
+@pytest.mark.parametrize("base_url", ["http://[bad", "nowhere"])
+def test_a_handle_that_names_no_address(service_client: ServiceClient, base_url: str) -> None:
+    client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")
+    fields = json.loads(base64.urlsafe_b64decode(client.get_sampler_handle())) | {"base_url": base_url}
+    handle = base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
+    with pytest.raises((TinkerError, ValueError)):
+        SamplingClient.from_sampler_handle(handle, api_key="tml-tests").get_base_model()
 
 
 def test_nobody_there() -> None:

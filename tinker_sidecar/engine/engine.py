@@ -164,11 +164,14 @@ class Engine:
     # Sessions and samplers
 
     async def _open_session(self, message: OpenSession) -> Session:
-        session = Session(message.config, self.outbox)
         try:
-            info = await session.open(message.session_id)
+            session = Session(message.config, self.outbox)
+            try:
+                info = await session.open(message.session_id)
+            except BaseException:
+                await session.close()
+                raise
         except BaseException as error:
-            await session.close()
             self.outbox.reply(Reply(message.call, failure=_failure(error)))
             raise
         self.outbox.reply(Reply(message.call, value=info))

@@ -183,27 +183,35 @@ class Http:
                     status, received_headers = response.status, response.headers
                     content = await received(response.content, limit, place)
             answered = status == 200
-        except TimeoutError:
-            raise timeout_error(f"no answer from {place} within {lane.value:.0f} s{self._doubt}") from None
-        except (ConnectionError, ReadError, WriteError, RemoteProtocolError) as error:
-            raise connection_error(f"cannot reach {place}: {_reason(error)}{self._doubt}") from None
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise _unsendable(headers) or connection_error(
-                f"cannot reach {place}: {type(error).__name__} in the HTTP library"
-            ) from None
+        except Exception as error:  # noqa: BLE001  # A library's errors are many.
+            raise self._failure(error, place, headers, lane) from None
         finally:
             if pace is not None and entered is not None:
                 pace.leave(entered, answered=answered)
             if room is not None:
                 room.give_back(1)
         self._doubt = ""
+        encoding = received_headers.get("content-encoding", "")
+        if encoding or len(content) > limit:
+            content = unpacked(content, encoding, limit, place)
         return Response(
             status,
             received_headers.get("content-type", ""),
-            unpacked(content, received_headers.get("content-encoding", ""), limit, place),
+            content,
             received_headers.get("www-authenticate", ""),
             place,
         )
+
+    def _failure(self, error: Exception, place: str, headers: Mapping[str, str], lane: Lane) -> EngineError:
+        """What an exception of the HTTP library means. Its own words may quote a header or a password."""
+        if isinstance(error, EngineError):
+            return error
+        if isinstance(error, TimeoutError):
+            return timeout_error(f"no answer from {place} within {lane.value:.0f} s{self._doubt}")
+        if isinstance(error, (ConnectionError, ReadError, WriteError, RemoteProtocolError)):
+            return connection_error(f"cannot reach {place}: {_reason(error)}{self._doubt}")
+        name = type(error).__name__
+        return _unsendable(headers) or connection_error(f"cannot reach {place}: {name} in the HTTP library")
 
     def _open(self, lane: Lane) -> Client:
         self._lanes[lane] = transport = open_transport(self._root, self._proxy, lane.value)

@@ -115,13 +115,11 @@ class Retrieval:
             headers["x-tinker-create-promise-roundtrip-time"] = f"{self._submission_seconds:.6f}"
         self._iteration += 1
         body = {"request_id": self._promise.request_id, "allow_metadata_only": allow_metadata_only}
+        # The size that was announced may be that in another encoding.
+        limit = 8 * self._size + (1 << 20) if self._size else _UNANNOUNCED_LIMIT
         return await self._session.post(
-            "retrieve_future", msgspec.json.encode(body), headers, self._lane, self._limit()
+            "retrieve_future", msgspec.json.encode(body), headers, self._lane, limit
         )
-
-    def _limit(self) -> int:
-        """Bytes that the answer may have. What was announced may be the size in another encoding."""
-        return 8 * self._size + (1 << 20) if self._size else _UNANNOUNCED_LIMIT
 
     def _read(self, response: Response) -> bytes | Pending | PayloadSize:
         if response.status == 200:
