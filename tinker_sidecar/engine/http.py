@@ -51,7 +51,7 @@ _KIB, _MIB = 1 << 10, 1 << 20
 _LIMITS = {
     "session_heartbeat": 64 * _KIB,
     "asample": 4 * _MIB,  # An id for each of its samples.
-    "retrieve_futures": 64 * _MIB,  # A line for each result since the last one.
+    "retrieve_futures": 32 * _MIB,  # A line for each result since the last one.
 }
 """Bytes that an answer may have, by route; a result has as many as the request was told, and more room."""
 

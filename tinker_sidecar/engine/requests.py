@@ -9,7 +9,10 @@ import msgspec
 
 from tinker_sidecar.protocol import Ask, Chunk, ImageChunk, ImagePointerChunk, Tensor, TextChunk
 
-__all__ = ["AsampleEncoder", "prompt_length"]
+__all__ = ["AsampleEncoder", "longest_answer", "prompt_length"]
+
+_BYTES_A_NUMBER = 32  # In JSON, where a float can take 26.
+_ALL_ELSE = 1 << 20
 
 _encode = msgspec.json.Encoder().encode
 
@@ -78,6 +81,19 @@ def prompt_length(prompt: list[Chunk]) -> int | None:
         else:
             return None
     return length
+
+
+def longest_answer(ask: Ask) -> int | None:
+    """Bytes that a result can have; None when that is the server's to say."""
+    prompt_tokens, max_tokens = prompt_length(ask.prompt), ask.params.max_tokens
+    if prompt_tokens is None or max_tokens is None:
+        return None
+    numbers = (
+        prompt_tokens * (1 + 2 * ask.topk_prompt_logprobs + 2 * ask.prompt_alt_tokens_k)
+        + ask.num_samples * max_tokens * (2 + 2 * ask.topk_sample_logprobs)
+        + (len(ask.target_prompt_logprobs.data) if ask.target_prompt_logprobs is not None else 0)
+    )
+    return _BYTES_A_NUMBER * numbers + _ALL_ELSE
 
 
 def _chunk(chunk: Chunk) -> dict[str, Any]:

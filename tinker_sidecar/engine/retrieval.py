@@ -11,6 +11,7 @@ import msgspec
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane, Response
 from tinker_sidecar.engine.poller import FuturesPoller
+from tinker_sidecar.engine.requests import longest_answer
 from tinker_sidecar.engine.results import PROTOBUF, PayloadSize, Pending, Promise, decode_answer
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
 from tinker_sidecar.engine.session import Session
@@ -23,8 +24,10 @@ QueueObserver = Callable[[str, str | None], None]
 
 _BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
 
-_UNANNOUNCED_LIMIT = 1 << 28
-"""Bytes of a result of which nothing is known: the 20 likeliest tokens for each of a million take 160 MB."""
+_UNKNOWN_LIMIT = 1 << 28
+"""Bytes of a result of which nothing is known: an image's tokens may be any number."""
+
+_MOST_BYTES = 1 << 30
 
 
 class Retrieval:
@@ -116,9 +119,9 @@ class Retrieval:
         self._iteration += 1
         body = {"request_id": self._promise.request_id, "allow_metadata_only": allow_metadata_only}
         # The size that was announced may be that in another encoding.
-        limit = 8 * self._size + (1 << 20) if self._size else _UNANNOUNCED_LIMIT
+        limit = 8 * self._size + (1 << 20) if self._size else longest_answer(self._ask) or _UNKNOWN_LIMIT
         return await self._session.post(
-            "retrieve_future", msgspec.json.encode(body), headers, self._lane, limit
+            "retrieve_future", msgspec.json.encode(body), headers, self._lane, min(limit, _MOST_BYTES)
         )
 
     def _read(self, response: Response) -> bytes | Pending | PayloadSize:

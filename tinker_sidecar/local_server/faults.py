@@ -177,7 +177,7 @@ async def _huge(exchange: _Exchange, fault: Fault) -> None:
 
 async def _bomb(exchange: _Exchange, fault: Fault) -> None:
     await exchange.run()
-    packing = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    packing = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
     body = b"".join([packing.compress(_PIECE) for _ in range(fault.mib)]) + packing.flush()
     head = _head(200, JSON, len(body))
     await exchange.send({**head, "headers": [*head["headers"], (b"content-encoding", b"gzip")]})
