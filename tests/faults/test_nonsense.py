@@ -43,12 +43,25 @@ def test_the_size_of_a_result(connect: Connect, size: int) -> None:
     assert len(connection.requests("retrieve_future")) == 2
 
 
-def test_a_server_that_holds_no_polls_is_not_asked_all_the_time(connect: Connect) -> None:
+@pytest.mark.parametrize(
+    ("route", "answer"),
+    [
+        ("retrieve_futures", '200,first=3,body={"completions": [], "cursor": 0}'),
+        ("retrieve_futures", "408,first=3"),
+        ("retrieve_future", '200,first=3,body={"type": "try_again", "queue_state": "active"}'),
+        ("retrieve_future", "408,first=3"),
+    ],
+)
+def test_a_server_that_holds_no_polls_is_not_asked_all_the_time(
+    connect: Connect, route: str, answer: str
+) -> None:
     connection = connect(
-        "--latency=1", *option("fault", 'retrieve_futures:200,first=3,body={"completions": [], "cursor": 0}')
+        "--latency=1",
+        *option("fault", f"{route}:{answer}"),
+        *flag("sample_use_retrieve_futures", route == "retrieve_futures"),
     )
     connection.check_samples(1)
-    first, second, *_ = connection.requests("retrieve_futures")
+    first, second, *_ = connection.requests(route)
     assert second["came"] - first["answered"] > 0.2
 
 

@@ -13,7 +13,13 @@ from msgspec import Meta
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
 from tinker_sidecar.engine.results import PayloadBytes
-from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed, is_transient
+from tinker_sidecar.engine.retry import (
+    MALFORMED_ALLOWED,
+    NO_NEWS_PAUSE,
+    RetryPolicy,
+    is_malformed,
+    is_transient,
+)
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.supervision import go_on
 from tinker_sidecar.logs import engine_logger
@@ -26,9 +32,6 @@ _BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
 
 _KEPT = 300.0
 """Seconds that the books keep a request in which nobody seems to have an interest."""
-
-_PAUSE = 0.25
-"""Seconds between polls of a server that answers at once, but has no news."""
 
 
 class _Completion(msgspec.Struct):
@@ -194,8 +197,8 @@ class FuturesPoller:
             raise
         self._take(completions)
         self._tidy()
-        if not completions and self._expects_news and monotonic() - started < _PAUSE:
-            await asyncio.sleep(_PAUSE)
+        if not completions and self._expects_news and monotonic() - started < NO_NEWS_PAUSE:
+            await asyncio.sleep(NO_NEWS_PAUSE)
 
     def _read(self, answer: _Completions) -> list[_Completion]:
         self._reported_cursor, self._cursor = self._cursor, answer.cursor

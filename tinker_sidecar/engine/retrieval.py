@@ -13,7 +13,7 @@ from tinker_sidecar.engine.http import Lane, Response
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.requests import longest_answer
 from tinker_sidecar.engine.results import PROTOBUF, PayloadSize, Pending, Promise, decode_answer
-from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
+from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, NO_NEWS_PAUSE, RetryPolicy, is_malformed
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.protocol import Ask
 
@@ -84,6 +84,7 @@ class Retrieval:
 
     async def _poll(self) -> bytes:
         while True:
+            asked = monotonic()
             try:
                 answer = await self._attempt()
             except EngineError as error:
@@ -96,6 +97,8 @@ class Retrieval:
                 self._size = max(1, answer.size)
             elif isinstance(answer, Pending):
                 self._tell(answer)
+                if monotonic() - asked < NO_NEWS_PAUSE:
+                    await asyncio.sleep(NO_NEWS_PAUSE)
             else:
                 self._tell(Pending("active", None))
                 return answer

@@ -11,6 +11,7 @@ from tinker_sidecar.protocol import Retry
 
 __all__ = [
     "MALFORMED_ALLOWED",
+    "NO_NEWS_PAUSE",
     "RetryPolicy",
     "delays",
     "is_connection_trouble",
@@ -20,6 +21,9 @@ __all__ = [
 
 MALFORMED_ALLOWED = 3
 """Answers in a row that make no sense, as a broken connection or proxy may cause, before one is an error."""
+
+NO_NEWS_PAUSE = 0.25
+"""Seconds between polls of a server that does not hold them, but answers at once that there is no news."""
 
 _FAILING_PATIENCE = 300.0
 """Seconds after which a 500 on every ask is the server's last word: some answer so for a failed request."""
