@@ -43,6 +43,14 @@ def test_the_size_of_a_result(connect: Connect, size: int) -> None:
     assert len(connection.requests("retrieve_future")) == 2
 
 
+def test_a_result_that_is_announced_and_never_sent(connect: Connect) -> None:
+    body = '{"status": "complete_metadata", "response_payload_size": 100}'
+    connection = connect(*option("fault", f"retrieve_future:200,body={body}"))
+    error = connection.sampling_client().sample(prompt(1), 1, PARAMS).exception(25)
+    assert isinstance(error, APIResponseValidationError)
+    assert len(connection.requests("retrieve_future")) < 10
+
+
 @pytest.mark.parametrize(
     ("route", "answer"),
     [

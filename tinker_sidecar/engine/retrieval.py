@@ -8,7 +8,7 @@ from time import monotonic
 
 import msgspec
 
-from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.failures import EngineError, invalid_response
 from tinker_sidecar.engine.http import Lane, Response
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.requests import longest_answer
@@ -108,7 +108,12 @@ class Retrieval:
         await self._session.outbox.room()
         if self._size:
             async with self._session.response_bytes.hold(self._size):
-                return self._read(await self._post(allow_metadata_only=False))
+                answer = self._read(await self._post(allow_metadata_only=False))
+            if isinstance(answer, PayloadSize):
+                raise invalid_response(
+                    f"malformed result of request {self._promise.request_id}: its size once more"
+                )
+            return answer
         return self._read(await self._post(allow_metadata_only=True))
 
     async def _post(self, *, allow_metadata_only: bool) -> Response:
