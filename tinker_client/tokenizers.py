@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from tinker_client.errors import TinkerError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,7 +21,10 @@ _REMOTE_CODE: dict[str, dict[str, Any]] = {
     "moonshotai/Kimi-K2-Thinking": {"revision": "612681931a8c906ddb349f8ad0f582cb552189cd"},
     "moonshotai/Kimi-K2.5": {"revision": "4d01dfe0332d63057c186e0b262165819efb6611"},
     "moonshotai/Kimi-K2.6": {"revision": "b5aabbfb20227ed42becbf5541dbffd213942c58"},
+    "moonshotai/Kimi-K3": {"revision": "f831ab66814297da540d832a5235f8e904f29d06"},
 }
+
+_THINKING_MACHINES = ("thinkingmachines/", "TML/")
 
 
 @lru_cache(maxsize=32)
@@ -26,9 +32,11 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     """The tokenizer of `base_model`, a name on the Hugging Face hub or one of the local server's models.
 
     Names follow the service's conventions: `org/model/variant` has the tokenizer of `org/model`, and
-    what comes behind a colon is not part of the name.
+    what comes behind a colon is not part of the name. Thinking Machines' own models have theirs in the
+    package tml-renderers; what comes back for them can `encode` and `decode`, and not much more.
+
+    Raises `TinkerError` where that package is needed and not installed.
     """
-    AutoTokenizer = _import_auto_tokenizer()  # noqa: N806  # A class.
     name = base_model.split(":")[0]
     if name.startswith("tinker-sidecar/"):
         from tinker_sidecar.local_server.engines import tiny
@@ -38,12 +46,57 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
         name = _UNGATED_LLAMA_3
     elif name.count("/") == 2:
         name = name.rsplit("/", 1)[0]
+    if name.startswith(_THINKING_MACHINES):
+        return _thinking_machines_tokenizer(name)
+    AutoTokenizer = _import_auto_tokenizer()  # noqa: N806  # A class.
     name = name.removesuffix("-Text-Only")
     options = _REMOTE_CODE.get(name, {})
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         name, trust_remote_code=bool(options), **options
     )
     return tokenizer
+
+
+def _thinking_machines_tokenizer(name: str) -> Any:
+    try:
+        # Not on the public index: what the official SDK asks.
+        from tml_tokenizers.tinker_tokenizers import get_tinker_tokenizer
+    except ImportError:
+        tokenizer = None
+    else:
+        tokenizer = get_tinker_tokenizer(name)
+    return TmlTokenizer(name) if tokenizer is None else tokenizer
+
+
+class TmlTokenizer:
+    """The tokenizer of tml-renderers, with the names that transformers has for what it can do."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            from tml_renderers.tokenizers import O200kBaseChatTokenizer
+        except ImportError as error:
+            raise TinkerError(
+                f"the tokenizer of {name} is in the package tml-renderers, which cannot be imported here "
+                f"({error}): pip install tml-renderers"
+            ) from error
+        self.name_or_path = name
+        self.tml_tokenizer = O200kBaseChatTokenizer()
+        self.bos_token: str = self.tml_tokenizer.bos_token
+        self.eos_token: str = self.tml_tokenizer.eos_token
+        self.eos_token_id: int = self.tml_tokenizer.encode_special(self.eos_token)
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The ids of `text`, in which the names of special tokens are plain text."""
+        if add_special_tokens:
+            raise ValueError("this tokenizer adds no special tokens: the renderers of tml-renderers do")
+        return list(self.tml_tokenizer.encode_ordinary(text))
+
+    def decode(self, token_ids: Iterable[int] | int, *, skip_special_tokens: bool = False) -> str:
+        """The text of these ids, or of one; bytes that are no text become U+FFFD."""
+        ids = [token_ids] if isinstance(token_ids, int) else [int(token_id) for token_id in token_ids]
+        if skip_special_tokens:
+            ids = [token_id for token_id in ids if not self.tml_tokenizer.is_special_token(token_id)]
+        return str(self.tml_tokenizer.decode(ids))
 
 
 def _import_auto_tokenizer() -> Any:

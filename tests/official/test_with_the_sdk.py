@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 # Read at import: tests run without any TINKER_ variable.
 COMPAT = os.environ.get("TINKER_SIDECAR_COMPAT", VERSIONS[-1]).split()
 BEHAVIOUR = Path(__file__).with_name("behaviour.py")
+TOKENIZER_NAMES = Path(__file__).with_name("tokenizer_names.py")
 OBJECTS = Path(__file__).parents[1] / "types" / "test_official_objects.py"
 CONFORMANCE = Path(__file__).parents[1] / "conformance" / "run.py"
 
@@ -289,6 +290,13 @@ def test_retry_settings_of_either_package_are_taken_by_both(behave: Behave) -> N
 
 def test_every_method_of_a_service_client_is_there_or_told_where_to_find(behave: Behave) -> None:
     assert behave("names_of_a_service_client") == []
+
+
+@pytest.mark.skipif(VERSIONS[-1] not in COMPAT, reason="older versions know fewer models")
+def test_every_model_has_the_tokenizer_that_the_sdk_loads() -> None:
+    told = last_line(run([python_with(VERSIONS[-1], ours=True), TOKENIZER_NAMES]))
+    assert told["differing"] == {}
+    assert told["models"] > 30
 
 
 def test_there_is_one_sidecar_and_it_is_ours(behave: Behave) -> None:
