@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from tinker_client.official.launcher import launch
+from tinker_sidecar import __version__
 from tinker_sidecar.local_server.command import serve
 
 __all__ = ["main"]
 
-_app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# Without rich's boxes, which take a screen more.
+_app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 _app.command("serve")(serve)
-_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+_AS_THEY_ARE = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
-@_app.command("run", context_settings=_ANYTHING)
-def run(context: typer.Context) -> None:
-    """Run `script.py args` or `-m module args` with the official SDK's sampling in the sidecar.
+@_app.command("run", context_settings=_AS_THEY_ARE)
+def run(
+    program: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="script.py|-m module [arguments]",
+            help="What you would give to python. The program gets its arguments as they are.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Run a program of the official Tinker SDK with its sampling in the sidecar.
 
-    As `python -m tinker_client` does; TINKER_SUBPROCESS_SAMPLING=1 switches it on.
+    As `python -m tinker_client` does. TINKER_SUBPROCESS_SAMPLING=1 switches it on; without, the program
+    runs as it would by itself. Processes that it starts do the same.
     """
-    if not context.args:
-        raise typer.BadParameter("what is to be run? Give a script, or -m and a module", context)
-    launch(context.args)
+    launch(program)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tinker-sidecar {__version__}")
+        raise typer.Exit
 
 
 @_app.callback()
-def _tinker_sidecar() -> None:
+def _tinker_sidecar(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     """Sampling clients for the Tinker API that never stall, and a server to try them on."""
 
 
 def main() -> None:
-    _app()
+    _app(prog_name="tinker-sidecar")

@@ -7,6 +7,6 @@ import typer
 from tinker_sidecar.local_server.command import serve
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command("serve")(serve)
     app()

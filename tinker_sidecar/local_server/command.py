@@ -8,28 +8,22 @@ import os
 import socket
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 import uvloop
 
-from tinker_sidecar.local_server.fault_specs import KINDS, parse_fault
+from tinker_sidecar.local_server.fault_specs import parse_fault
 from tinker_sidecar.local_server.model import ServedModel
 from tinker_sidecar.local_server.options import ServerOptions, client_flags
 from tinker_sidecar.local_server.parent import end_with_parent
-from tinker_sidecar.local_server.quirks import QUIRKS, Quirk
+from tinker_sidecar.local_server.quirks import Quirk
 from tinker_sidecar.local_server.server import serve as run_server
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["serve"]
 
 _NAME = "tinker-sidecar serve"
-
-
-def _describe(meanings: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items()) + "."
+_SEE = "see docs/local_server.md"
 
 
 class EngineName(StrEnum):
@@ -44,69 +38,71 @@ class ResultEncoding(StrEnum):
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
     ] = 8000,
     engine: Annotated[
         EngineName,
-        typer.Option(
-            help="tiny: a small real language model. sim: a simulation, pseudo-tokens without a model."
-        ),
+        typer.Option(help="A small real language model, or pseudo-tokens without one."),
     ] = EngineName.TINY,
-    latency: Annotated[float, typer.Option(min=0, help="sim: seconds before a request is answered.")] = 0.05,
+    latency: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="sim: time before an answer.")
+    ] = 0.05,
     jitter: Annotated[
-        float, typer.Option(min=0, max=1, help="sim: how far latencies stray, as a fraction.")
+        float, typer.Option(metavar="PART", min=0, max=1, help="sim: how far latencies stray.")
     ] = 0.0,
     tokens_per_second: Annotated[
-        float, typer.Option(min=0, help="sim: pace of each sample; 0 takes no time per token.")
+        float, typer.Option(metavar="N", min=0, help="sim: pace of a sample; 0 is at once.")
     ] = 0.0,
     api_key: Annotated[
         str | None,
         typer.Option(
-            envvar="TINKER_SIDECAR_SERVE_API_KEY", help="The only key let in; without it none is needed."
+            metavar="KEY",
+            envvar="TINKER_SIDECAR_SERVE_API_KEY",
+            help="The only key let in; else none is needed.",
         ),
     ] = None,
     jwt: Annotated[
-        bool, typer.Option("--jwt", help="Have clients exchange their key for short-lived tokens.")
+        bool, typer.Option("--jwt", help="Have clients trade their key for short-lived tokens.")
     ] = False,
-    jwt_lifetime: Annotated[float, typer.Option(min=1, help="Seconds such a token is good for.")] = 3600.0,
+    jwt_lifetime: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="How long such a token is good.")
+    ] = 3600.0,
     session_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds without a heartbeat after which a session ends.")
+        float, typer.Option(metavar="SECONDS", min=0.1, help="A session ends so long after a heartbeat.")
     ] = 300.0,
     long_poll: Annotated[
-        float, typer.Option(min=0, help="Seconds a pending request is held before a 408.")
+        float, typer.Option(metavar="SECONDS", min=0, help="How long a poll is held before a 408.")
     ] = 40.0,
     result_encoding: Annotated[
         ResultEncoding,
-        typer.Option(help="auto follows the Accept header; the others ignore it, as some servers do."),
+        typer.Option(help="auto: as the Accept header says."),
     ] = ResultEncoding.AUTO,
     inline_result_bytes: Annotated[
-        int, typer.Option(min=0, help="A larger result is announced by its size first.")
+        int, typer.Option(metavar="BYTES", min=0, help="A larger result is announced first.")
     ] = 1 << 20,
     client_config: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="A flag to hand to clients, e.g. sample_use_retrieve_futures=true."
-        ),
+        typer.Option(metavar="KEY=VALUE", help="A flag for clients, e.g. sample_use_retrieve_futures=true."),
     ] = None,
     fail_token: Annotated[
-        int | None, typer.Option(metavar="TOKEN", help="sim: a request whose prompt has this token fails.")
+        int | None, typer.Option(metavar="TOKEN", help="sim: a prompt that has this token fails.")
     ] = None,
     quirk: Annotated[
         list[Quirk] | None,
-        typer.Option(help="Differ from the protocol as some servers do; repeatable. " + _describe(QUIRKS)),
+        typer.Option(
+            metavar="NAME", help=f"Differ from the protocol as some servers do, {_SEE}; repeatable."
+        ),
     ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ROUTE:KIND[@PROBABILITY][,OPTION=VALUE]",
-            help="Go wrong, e.g. asample:500@0.05 or retrieve_future:reset,first=3; repeatable. A route is"
-            " asample, …, or *; a kind an HTTP status or one below; options are first=N, after=N, seconds=S,"
-            " mib=N and, last, body=TEXT. " + _describe(KINDS),
+            help=f"Go wrong, e.g. asample:500@0.05 or retrieve_future:reset,first=3, {_SEE}; repeatable.",
         ),
     ] = None,
-    fault_seed: Annotated[int, typer.Option(help="Which requests the faults hit.")] = 0,
+    fault_seed: Annotated[int, typer.Option(metavar="N", help="Which requests the faults hit.")] = 0,
     watch_parent: Annotated[int | None, typer.Option(hidden=True, metavar="PID")] = None,
 ) -> None:
     """Run a Tinker API server on this machine.
