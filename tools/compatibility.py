@@ -30,7 +30,7 @@ REASONS = {
     "left out": {
         "tinker.BackcompatSamplingClientFuture": "`create_sampling_client` returns the client itself",
         "TopkPromptLogprobs*": "called `TopkLogprobs` since 0.28",
-        "ServiceClient(**kwargs)": "settings of the official HTTP client; ours is another",
+        "ServiceClient(**kwargs)": "settings of the official HTTP client, but for the three below",
         "ServiceClient.create_*train*": "training",
         "ServiceClient.create_custom_loss*": "training",
         "ServiceClient.copy_weights*": "weights",
@@ -67,15 +67,18 @@ REASONS = {
         "tinker.shutdown": "ends the sidecar, the engine's thread and the local server",
         "tinker.types.TopkLogprobs": "in `types`, not deep inside",
         "SamplingClient(*)": "made by `create_sampling_client` alone, in both",
+        "ServiceClient(default_headers)": "one of the official `**kwargs` until 0.26",
+        "ServiceClient(max_retries)": "one of the official `**kwargs` until 0.26; 0 is never to sample again",
+        "ServiceClient(timeout)": "one of the official `**kwargs` until 0.26; kept for code that sets it",
         "SamplingClient.retry_config": "what it was created with",
+        "SamplingClient.sampling_session_id": "the server's name for it, which the official client hides",
         "SamplingClient.from_tinker()": "ours for an official client's sampler",
         "SamplingClient.*": "it is the future of itself, for code of both eras",
         "APIFuture.*": "it is a `concurrent.futures.Future` itself, which is what 0.26.2 returns",
         "*.to_wire()": "for the engine",
         "*.from_wire()": "for the engine",
         "*.coerce()": "takes objects of the official SDK for ours",
-        "*.model_copy()": "pydantic's, for code that calls it",
-        "*.model_dump()": "pydantic's, for code that calls it",
+        "*.model_*()": "pydantic's, which the official ones inherit",
         "SampleResponse.samples": "the same list as `sequences`",
         "SampleResponse(*prompt_logprobs)": "lists instead of arrays, to build one in a test",
         "SampledSequence(*)": "lists instead of arrays, to build one in a test",
@@ -238,8 +241,9 @@ _INTRODUCTION = """\
 Written by `tools/compatibility.py`, which inspects the installed packages; do not edit it by hand.
 
 Everything public that has to do with sampling in `tinker` {versions}, ours beside it: {summary}.
-"Argument 2" is the second after `self`. Our types are immutable, and of pydantic's own methods they have
-`model_copy` and `model_dump`. What is the same in name is compared in value by
+"Argument 2" is the second after `self`. Our types are immutable. Those that are pydantic models in the
+official SDK have `model_copy`, `model_dump`, `model_validate` and the same for JSON, and all may be fields of
+pydantic models. What is the same in name is compared in value by
 `tests/conformance`, which runs one set of calls through the official SDK and through both hosts of ours."""
 
 

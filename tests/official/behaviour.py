@@ -522,6 +522,15 @@ def names_of_a_service_client() -> Any:
 
 
 @behaviour
+def short_prompt_logprobs() -> Any:
+    """To be run against a server that has none for the first token."""
+    client = create()
+    official = client.compute_logprobs(PROMPT).result(60)
+    tinker_client.install()
+    return [official, client.compute_logprobs(PROMPT).result(60)]
+
+
+@behaviour
 def processes() -> Any:
     """A process with two clients has one sidecar, ours, whatever the version would start itself."""
     tinker_client.install()

@@ -184,6 +184,15 @@ def test_what_this_package_does_not_know_goes_the_official_way(behave: Behave) -
     assert "a_new_argument" in refusal
 
 
+@pytest.mark.usefixtures("samples_by_itself")
+def test_prompt_logprobs_are_one_a_token(behave: Behave) -> None:
+    """Also of a server that sends none for the first, which the SDK itself hands on as they are."""
+    with closing(start_local_server("sim", "--quirk", "short-prompt-logprobs")) as server:
+        official, through_sidecar = behave("short_prompt_logprobs", server)
+    assert len(official) == 9
+    assert through_sidecar == [None, *official]
+
+
 def test_diagnostics_are_asked_for(behave: Behave) -> None:
     assert behave("diagnostics") in (None, BY_SIDECAR)
 
