@@ -66,6 +66,20 @@ def test_it_samples_through_the_sidecar(program: str, samples: int, tiny_server:
     assert "1 session" in printed["status"]
 
 
+@pytest.mark.parametrize("launcher", [[], ["-m", "tinker_client"]], ids=["install", "launcher"])
+@pytest.mark.parametrize("order", ["install first", "capture first"])
+def test_what_the_cookbook_captures(sim_server: LocalServer, launcher: list[str], order: str) -> None:
+    """Its wrappers around the SDK's methods see each sample once, also in a spawned worker."""
+    python = python_with(VERSIONS[-1], COOKBOOK, ours=True)
+    program = Path(__file__).with_name("cookbook_capture.py")
+    told = last_line(run([python, *launcher, program, order, sim_server.base_url, BASE_MODEL]))
+    assert told["instrumented"] == told["spawned"] == ["RoutedFuture", 4, ["ok"]]
+    official, *recorded = told["uninstalled"]
+    assert (official, recorded) == ("_AwaitableFutureCompatWrapper", [4, ["ok"]])
+    assert told["uninstrumented"] == ["RoutedFuture", 0, []]
+    assert "samples through the sidecar" in told["status"]
+
+
 def test_rays_workers_inherit_it(sim_server: LocalServer) -> None:
     python = python_with(VERSIONS[-1], "ray", ours=True)
     program = Path(__file__).with_name("ray_workers.py")
