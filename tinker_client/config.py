@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,10 +11,10 @@ import msgspec
 
 from tinker_client.errors import TinkerError
 from tinker_client.proxies import proxy_for
-from tinker_sidecar.credentials import without_password
+from tinker_sidecar.credentials import fits_header, is_one_word, without_password
 from tinker_sidecar.protocol import ServiceConfig
 
-__all__ = ["DEFAULT_BASE_URL", "LOCAL", "Limits", "Settings", "subprocess_sampling"]
+__all__ = ["DEFAULT_BASE_URL", "LOCAL", "Limits", "Settings", "subprocess_sampling", "switch"]
 
 DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 
@@ -22,7 +23,8 @@ _HOSTED = "thinkingmachines.dev"
 LOCAL = "local"
 """The `base_url` that means: start a server on this machine for this process."""
 
-_LOCAL_KEY = "tml-local"
+_ON = ("1", "true", "yes", "on")
+_OFF = ("0", "false", "no", "off", "")
 
 _NO_KEY = (
     "no API key: pass api_key=..., set TINKER_API_KEY, set TINKER_CREDENTIAL_CMD to a command that prints "
@@ -32,8 +34,20 @@ _NO_KEY = (
 
 
 def subprocess_sampling() -> bool:
-    """Whether `TINKER_SUBPROCESS_SAMPLING` asks for the sidecar."""
-    return _truth(os.environ.get("TINKER_SUBPROCESS_SAMPLING", ""))
+    """Whether `TINKER_SUBPROCESS_SAMPLING` asks for the sidecar. Raises as `switch` does."""
+    return switch("TINKER_SUBPROCESS_SAMPLING")
+
+
+def switch(variable: str) -> bool:
+    """Whether the environment turns `variable` on. Raises `TinkerError` for any other word than these."""
+    text = os.environ.get(variable, "")
+    word = text.strip().lower()
+    if word not in _ON + _OFF:
+        raise TinkerError(
+            f"{variable} must be {', '.join(_ON)} to be on, or {', '.join(_OFF[:-1])} or nothing to be off; "
+            f"got {text!r}"
+        )
+    return word in _ON
 
 
 @dataclass(frozen=True)
@@ -68,21 +82,25 @@ def _number(variable: str, default: float, meaning: str) -> float:
     return number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
     """What the user asked for, to be completed from the environment of whatever process it reaches.
 
-    It travels when a client is pickled, so it holds no key that was not given as an argument.
+    It travels when a client is pickled, so it holds no key that was not given as an argument, but for that
+    of a local server which this process has started: nobody else knows it.
     """
 
-    base_url: str = field(repr=False)  # It may have a password, as `http://user:password@host`.
-    api_key: str | None = field(default=None, repr=False)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    base_url: str
+    api_key: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     user_metadata: dict[str, str] = field(default_factory=dict)
     project_id: str | None = None
     display_name: str | None = None
     is_local: bool = False
     """The server is one that a program started for itself: no proxy stands before it."""
+    named_by_handle: bool = False
+    """A sampler handle named the server, and so perhaps a stranger: the environment's credentials are not
+    for it, unless it is the configured one."""
 
     @classmethod
     def create(
@@ -96,14 +114,17 @@ class Settings:
         display_name: str | None,
     ) -> Settings:
         """Arguments, completed with the environment's URL and project; a local server starts here."""
-        base_url = base_url or os.environ.get("TINKER_BASE_URL") or DEFAULT_BASE_URL
+        base_url = base_url or _configured_base_url()
         is_local = base_url == LOCAL
         if is_local:
-            base_url = _local_base_url()
-            api_key = api_key or _LOCAL_KEY
+            from tinker_client import local
+
+            server = local.server()
+            base_url, api_key = server.base_url, server.api_key
+        base_url = _checked_base_url(base_url)
         return cls(
-            _checked_base_url(base_url),
-            api_key or None,
+            base_url,
+            _checked_key(api_key, "the api_key argument", base_url) if api_key else None,
             _checked_headers(headers or {}),
             dict(user_metadata or {}),
             project_id or os.environ.get("TINKER_PROJECT_ID") or None,
@@ -114,92 +135,170 @@ class Settings:
     @property
     def hosted(self) -> bool:
         """Whether the server is the hosted service. Others have keys and paths of their own form."""
+        return _is_hosted(self.base_url)
+
+    @classmethod
+    def of_handle(cls, base_url: str, api_key: str | None, *, is_local: bool) -> Settings:
+        """For the server that a sampler handle names, which has no password in its address."""
+        from tinker_client import local
+
+        base_url = _checked_base_url(base_url)
+        server = local.running()
+        if server is not None and base_url == server.base_url:
+            return cls(base_url, server.api_key, is_local=True)
+        if _is_same_server(base_url, configured := _configured_base_url()):
+            base_url = _checked_base_url(configured)
+        key = _checked_key(api_key, "the api_key argument", base_url) if api_key else None
+        return cls(base_url, key, is_local=is_local, named_by_handle=True)
+
+    @property
+    def address(self) -> str:
+        """The URL without the user and password that may be in it."""
         from urllib.parse import urlsplit
 
-        host = urlsplit(self.base_url).hostname or ""
-        return host == _HOSTED or host.endswith(f".{_HOSTED}")
+        parts = urlsplit(self.base_url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    def __repr__(self) -> str:
+        return f"Settings({without_password(self.base_url)!r})"
 
     def resolve(self) -> ServiceConfig:
         """The complete configuration, or a `TinkerError` that says what is missing and how to supply it."""
         command = os.environ.get("TINKER_CREDENTIAL_CMD") or None
+        if self.named_by_handle and not _is_same_server(self.base_url, _configured_base_url()):
+            command = None  # Nor may the server ask for what it prints.
+            if self.api_key is None:
+                raise TinkerError(_not_for(self.base_url))
         return ServiceConfig(
             base_url=self.base_url,
-            api_key=_api_key(self.api_key, command, hosted=self.hosted),
+            api_key=_api_key(self.api_key, command, self.base_url),
             credential_command=command,
             headers=self.headers,
             tags=_split(os.environ.get("TINKER_TAGS", "")),
             user_metadata=self.user_metadata,
             project_id=self.project_id,
             display_name=self.display_name,
-            telemetry=_truth(os.environ.get("TINKER_TELEMETRY", "1")),
+            telemetry=_telemetry(),
             proxy=None if self.is_local else proxy_for(self.base_url),
         )
 
 
-def _truth(text: str) -> bool:
-    return text.strip().lower() in ("1", "true", "yes", "on")
+def _telemetry() -> bool:
+    """As the official SDK reads it: on by default, and off for any word that does not mean on."""
+    return os.environ.get("TINKER_TELEMETRY", "1").strip().lower() in _ON
 
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _configured_base_url() -> str:
+    return os.environ.get("TINKER_BASE_URL") or DEFAULT_BASE_URL
+
+
+def _not_for(base_url: str) -> str:
+    return (
+        f"the handle's server is {without_password(base_url)}, but the credentials of this process are for "
+        f"{without_password(_configured_base_url())}: pass from_sampler_handle(handle, api_key=...), or set "
+        "TINKER_BASE_URL to the handle's server if it is yours"
+    )
+
+
+def _is_same_server(base_url: str, other: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        first, second = (
+            (parts.scheme, parts.hostname, parts.port, parts.path)
+            for parts in (urlsplit(base_url), urlsplit(other.strip().rstrip("/")))
+        )
+    except ValueError:  # The environment's is malformed.
+        return False
+    return first == second
+
+
 def _checked_base_url(base_url: str) -> str:
     from urllib.parse import urlsplit
 
+    base_url = base_url.strip()
     try:
         parts = urlsplit(base_url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         valid = False
-    if not valid:
+    if not valid or not base_url.isprintable() or " " in base_url:
+        password, at, rest = base_url.rpartition("@")  # Of what is no URL, who knows how far it reaches?
         raise TinkerError(
             f"base_url must be an http:// or https:// URL, or {LOCAL!r} for a server on this machine; "
-            f"got {without_password(base_url)!r}"
+            f"got {'***' * bool(password) + at + rest!r}"
         )
     return base_url.rstrip("/")
 
 
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """A ValueError or TypeError for what cannot be sent. It does not repeat values, which may be secret."""
-    for name, value in headers.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise TypeError(
-                f"headers must be strings, got {type(name).__name__} {name!r} with {type(value).__name__}"
-            )
-        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(f"not the name of a header: {name!r}")
-        if not value.isprintable():
-            raise ValueError(f"the header {name!r} has a line break or another control character")
-    return dict(headers)
-
-
-def _api_key(argument: str | None, command: str | None, *, hosted: bool) -> str | None:
+def _api_key(argument: str | None, command: str | None, base_url: str) -> str | None:
     """The key, or None when the credential command is to supply it."""
-    key = argument or os.environ.get("TINKER_API_KEY")
-    if key:
-        if _well_formed(key, hosted=hosted):
-            return key
-        if command is None:
-            source = "the api_key argument" if argument else "TINKER_API_KEY"
-            form = "starts with 'tml-' and has no spaces or line breaks" if hosted else "is a line of ASCII"
-            raise TinkerError(f"an API key {form}; {source} does not look like one")
+    if argument is not None:
+        return argument
+    if os.environ.get("TINKER_API_KEY", "").strip():
+        try:
+            return _checked_key(os.environ["TINKER_API_KEY"], "TINKER_API_KEY", base_url)
+        except TinkerError:
+            if command is None:
+                raise
     if command is not None:
         return None
-    key = _stored_key()
-    if key is None:
-        raise TinkerError(_NO_KEY)
-    return key
+    return _stored_key(base_url)
 
 
-def _well_formed(key: str, *, hosted: bool) -> bool:
-    if not (key.isascii() and key.isprintable()):
-        return False  # It cannot be sent.
-    return not hosted or (key.startswith(("tml-", "eyJ")) and " " not in key)
+def _is_hosted(base_url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    host = urlsplit(base_url).hostname or ""
+    return host == _HOSTED or host.endswith(f".{_HOSTED}")
+
+
+def _checked_key(key: str, source: str, base_url: str) -> str:
+    """`key` without white space around it. The error tells where it came from, never what it is."""
+    if not isinstance(key, str):
+        raise TypeError(f"{source} must be a str, got {type(key).__name__}")
+    stripped = key.strip()
+    if _is_hosted(base_url):
+        form = "starts with 'tml-' and has no spaces or line breaks"
+        fits = stripped.startswith(("tml-", "eyJ")) and is_one_word(stripped)
+    else:
+        form = "is a line of printable ASCII"
+        fits = fits_header(stripped)
+    if fits:
+        return stripped
+    del key, stripped  # Some tools print the variables of a traceback.
+    raise TinkerError(f"an API key {form}; {source} does not look like one")
+
+
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """`headers` without white space around the values. An error quotes no value, which may be a secret."""
+    checked = {}
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError("headers must have strings for names and values")
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError("headers has a name that is not one of an HTTP header")
+        if not _HEADER_VALUE.fullmatch(stripped := value.strip()):
+            raise ValueError(
+                f"headers[{name!r}] has a line break, or another character that no HTTP header may have"
+            )
+        checked[name] = stripped
+    return checked
 
 
 class _StoredKey(msgspec.Struct):
     key: str
+
+    def __repr__(self) -> str:
+        return "_StoredKey(...)"
 
 
 class _StoredCredentials(msgspec.Struct):
@@ -207,7 +306,7 @@ class _StoredCredentials(msgspec.Struct):
     keys: dict[str, _StoredKey] = {}
 
 
-def _stored_key() -> str | None:
+def _stored_key(base_url: str) -> str:
     """The default key of `tinker auth login`, whose file other tools write."""
     from pathlib import Path
 
@@ -215,14 +314,10 @@ def _stored_key() -> str | None:
         path = Path("~/.tinker/credentials.json").expanduser()
         stored = msgspec.json.decode(path.read_bytes(), type=_StoredCredentials)
     except (OSError, RuntimeError):
-        return None  # No such file, or no home to look in.
-    except msgspec.DecodeError as error:
+        raise TinkerError(_NO_KEY) from None  # No such file, or no home to look in.
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TinkerError(f"cannot read {path}: {error}") from None
     record = stored.keys.get(stored.default or "")
-    return record.key if record is not None else None
-
-
-def _local_base_url() -> str:
-    from tinker_client import local
-
-    return local.base_url()
+    if record is None:
+        raise TinkerError(_NO_KEY)
+    return _checked_key(record.key, f"the default key in {path}", base_url)

@@ -6,7 +6,6 @@ import base64
 import concurrent.futures
 import logging
 import time
-import weakref
 from collections.abc import Awaitable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -15,12 +14,12 @@ import msgspec
 
 from tinker_client.backends import fork_count, get_backend
 from tinker_client.backends.handles import (
-    ORIGINAL,
     SamplerHandle,
     SamplingCall,
     SessionHandle,
+    attach_sampler,
     attach_session,
-    random_clone,
+    create_sampler,
 )
 from tinker_client.config import Settings
 from tinker_client.errors import TinkerError
@@ -91,45 +90,20 @@ class SamplingClient:
         model_path: str | None = None,
         retry_config: RetryConfig | None = None,
         subprocess_sampling: bool,
-        clone: int = ORIGINAL,
     ) -> None:
         self._retry_config = RetryConfig.coerce(retry_config)
         self._subprocess_sampling = subprocess_sampling
         self._asks = Asks()
-        self._last_queue_warning = float("-inf")
-        self._attach(
-            session,
-            sampling_session_id=sampling_session_id,
-            base_model=base_model,
-            model_path=model_path,
-            clone=clone,
-        )
+        retry = self._retry_config.to_wire()
+        if sampling_session_id is None:
+            self._have(create_sampler(session, base_model, model_path, retry))
+        else:
+            self._have(attach_sampler(session, sampling_session_id, base_model, retry))
 
-    def _attach(
-        self,
-        session: SessionHandle,
-        *,
-        sampling_session_id: str | None,
-        base_model: str | None,
-        model_path: str | None,
-        clone: int,
-    ) -> None:
-        observer = weakref.WeakMethod(self._on_queue_state)
-
-        def observe(state: str, reason: str | None) -> None:
-            if (method := observer()) is not None:
-                method(state, reason)
-
+    def _have(self, handle: SamplerHandle) -> None:
         self._fork_count = fork_count()
-        self._handle = SamplerHandle(
-            session,
-            sampling_session_id=sampling_session_id,
-            base_model=base_model,
-            model_path=model_path,
-            clone=clone,
-            retry=self._retry_config.to_wire(),
-            queue_observer=observe,
-        )
+        self._handle = handle
+        handle.clients[id(self)] = self
 
     # Sampling
 
@@ -278,11 +252,12 @@ class SamplingClient:
         """A string that stands for this client's sampler, to pass where pickles cannot go.
 
         `from_sampler_handle` makes a new client of it in any process, any number of times. It holds no
-        credentials.
+        credentials, so that of a client of `base_url="local"` serves the process that started that server
+        and its forked children; elsewhere a pickled client does.
         """
         state = self._pickle_state()
         handle = _SamplerHandleFields(
-            state.settings.base_url,
+            state.settings.address,
             state.session_id,
             state.sampling_session_id,
             state.base_model,
@@ -295,15 +270,27 @@ class SamplingClient:
     def from_sampler_handle(cls, handle: str, *, api_key: str | None = None) -> Self:
         """A new client for the sampler behind `handle`.
 
-        It authenticates with `api_key` or this process's own credentials, resolved as `ServiceClient` does
-        it. Raises `ValueError` when `handle` is not what `get_sampler_handle` returns.
+        Parameters
+        ----------
+        handle
+            What `get_sampler_handle` returned. It names the server.
+        api_key
+            The key to show to that server. None: this process's own credentials, as `ServiceClient` finds
+            them, if the server is the configured one: `TINKER_BASE_URL`, by default the hosted service.
+
+        Raises
+        ------
+        ValueError
+            `handle` is not what `get_sampler_handle` returns.
+        TinkerError
+            It names another server than the configured one, so it needs `api_key`.
         """
         try:
             fields = msgspec.json.decode(base64.urlsafe_b64decode(handle), type=_SamplerHandleFields)
         except (ValueError, TypeError, msgspec.DecodeError) as error:
             raise ValueError(f"not a sampler handle: {error}") from None
         state = _SamplingClientPickleState(
-            Settings(fields.base_url, api_key, is_local=fields.is_local),
+            Settings.of_handle(fields.base_url, api_key, is_local=fields.is_local),
             fields.session_id,
             fields.sampling_session_id,
             fields.base_model,
@@ -332,6 +319,8 @@ class SamplingClient:
         return from_tinker(client, cls)
 
     def __repr__(self) -> str:
+        if "_handle" not in vars(self):  # In the traceback of the error that kept it from being made.
+            return f"<{type(self).__name__}, unfinished>"
         info = self._handle.known_info()
         if info is None:
             return f"<{type(self).__name__}, opening>"
@@ -379,15 +368,15 @@ class SamplingClient:
     def on_queue_state_change(self, queue_state: QueueState, queue_state_reason: str | None) -> None:
         """Called when the server says that it pauses or resumes this client's requests.
 
-        Logs a warning, at most one a minute. Override it in a subclass to do something else; it runs
-        on a thread of this library.
+        Logs a warning, at most one a minute for all copies in this process. Override it in a subclass to do
+        something else; it runs on a thread of this library.
         """
         if queue_state == QueueState.ACTIVE:
             return
-        now = time.monotonic()
-        if now - self._last_queue_warning < _QUEUE_WARNING_INTERVAL:
+        handle, now = self._handle, time.monotonic()
+        if now - handle.last_queue_warning < _QUEUE_WARNING_INTERVAL:
             return
-        self._last_queue_warning = now
+        handle.last_queue_warning = now
         reason = queue_state_reason or _QUEUE_REASONS.get(queue_state, "the server gives no reason")
         logger.warning("sampling is paused for %r: %s", self, reason)
 
@@ -423,7 +412,7 @@ class SamplingClient:
         return handle
 
     def _attach_copy(self) -> None:
-        """Become a copy of the client that the parent process has, under a clone id of its own."""
+        """Become a copy of the client that the parent process has, with numbers of this process's own."""
         parent = self._handle
         info, session_id = parent.known_info(), parent.session.known_session_id()
         if info is None or session_id is None:
@@ -431,15 +420,10 @@ class SamplingClient:
                 "this client was forked before the server had confirmed it: "
                 "call .result() on it before forking"
             )
-        self._attach(
-            attach_session(
-                get_backend(sidecar=self._subprocess_sampling), parent.session.settings, session_id
-            ),
-            sampling_session_id=info.sampling_session_id,
-            base_model=info.base_model,
-            model_path=None,
-            clone=random_clone(),
-        )
+        backend = get_backend(sidecar=self._subprocess_sampling)
+        session = attach_session(backend, parent.session.settings, session_id)
+        retry = self._retry_config.to_wire()
+        self._have(attach_sampler(session, info.sampling_session_id, info.base_model, retry))
 
 
 class _LogprobsFuture(APIFuture[Any]):
@@ -472,5 +456,4 @@ def _unpickle_sampling_client(client_type: type[_Client], state: _SamplingClient
         base_model=state.base_model,
         retry_config=state.retry_config,
         subprocess_sampling=state.subprocess_sampling,
-        clone=random_clone(),
     )

@@ -58,9 +58,10 @@ class ServiceClient:
         A name for people to find the session by.
     base_url
         The server: default `TINKER_BASE_URL`, then the hosted service. `"local"` starts a server with a
-        tiny model on this machine, which ends with this process and needs no key.
+        tiny model on this machine, which ends with this process and lets nobody else in.
     api_key
         Default `TINKER_API_KEY`, then `TINKER_CREDENTIAL_CMD`, then the key `tinker auth login` stored.
+        A `"local"` server needs none of them.
     default_headers_overrides, default_headers
         Headers to send with every request; the first name is the official SDK's newer one.
     max_retries
@@ -74,8 +75,9 @@ class ServiceClient:
     TypeError, ValueError
         An argument is not what it must be.
     TinkerError
-        There is no key, or it or the URL is malformed; or what the server answered. Where an event
-        loop is running nothing blocks it: then the server's answer is raised by what is done first.
+        There is no key, or it, the URL or a variable of the environment is malformed; or what the server
+        answered. Where an event loop is running nothing blocks it: then the server's answer is raised by
+        what is done first. A local server that does not start is a `SidecarStartupError`.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ServiceClient:
         timeout: Any = None,
     ) -> None:
         self._retry_config = RetryConfig(enable_retry_logic=_retries(max_retries))
+        self._subprocess_sampling = subprocess_sampling()  # First: a mistyped word must start no server.
         settings = Settings.create(
             base_url=base_url,
             api_key=api_key,
@@ -100,7 +103,6 @@ class ServiceClient:
             project_id=project_id,
             display_name=display_name,
         )
-        self._subprocess_sampling = subprocess_sampling()
         self._session = SessionHandle(get_backend(sidecar=self._subprocess_sampling), settings, None)
         opening = self._session.open()
         if not runs_event_loop():
@@ -169,8 +171,8 @@ class ServiceClient:
     ) -> APIFuture[None]:
         """End the session's heartbeat; its sampling clients in this process stop working.
 
-        `status` and `detail` are for people: they go to the server's telemetry. The future that comes back
-        is done: nothing is waited for.
+        `status` and `detail` are for people: they go to the server's telemetry, whatever they are. The
+        future that comes back is done: nothing is waited for.
         """
         if self._session.telemetry is not None:
             data: dict[str, object] = {"status": status, "detail": detail}
@@ -206,6 +208,8 @@ class ServiceClient:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
+        if "_session" not in vars(self):  # In the traceback of the error that kept it from being made.
+            return f"<{type(self).__name__}, unfinished>"
         session_id = self._session.known_session_id() or "opening"
         return f"<{type(self).__name__} {session_id} at {without_password(self._session.settings.base_url)}>"
 

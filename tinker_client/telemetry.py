@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -11,40 +12,85 @@ import msgspec
 
 __all__ = ["Severity", "Telemetry"]
 
+logger = logging.getLogger(__name__)
+
+_MOST = 64 * 1024
+"""Bytes, or characters, of a value that are sent."""
+
 Severity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class Telemetry:
-    """Queues events of one session; the engine sends them in batches and drops what cannot be sent."""
+    """Queues events of one session; the engine sends them in batches and drops what cannot be sent.
+
+    No method raises, whatever it is given: a program must not fail because of what it says about itself.
+    """
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
 
     def log(
-        self, event_name: str, event_data: dict[str, object] | None = None, severity: Severity = "INFO"
+        self, event_name: str, event_data: Mapping[str, object] | None = None, severity: Severity = "INFO"
     ) -> bool:
-        """Queue an event: a name out of few, and data, of which what is not JSON goes as its repr.
+        """Queue an event: a name out of few, and data. A value that JSON cannot hold goes as its repr.
 
-        Returns True: nothing can refuse it.
+        Returns whether it is queued.
         """
-        self._event("GENERIC_EVENT", severity, event_name=event_name, event_data=event_data or {})
-        return True
+        return self._event(
+            "GENERIC_EVENT",
+            severity,
+            lambda: {
+                "event_name": _text(event_name),
+                "event_data": {_text(name): _plain(value) for name, value in (event_data or {}).items()},
+            },
+        )
 
     def log_exception_sync(self, exception: BaseException, severity: Severity = "ERROR") -> bool:
-        """Queue what went wrong, with its traceback."""
-        self._event(
+        """Queue what went wrong, with its traceback. Returns whether it is queued."""
+        return self._event(
             "UNHANDLED_EXCEPTION",
             severity,
-            error_type=type(exception).__name__,
-            error_message=str(exception),
-            traceback="".join(traceback.format_exception(exception)),
+            lambda: {
+                "error_type": type(exception).__name__,
+                "error_message": _text(exception, str),
+                "traceback": _text(exception, _traceback),
+            },
         )
-        return True
 
     async def log_exception(self, exception: BaseException, severity: Severity = "ERROR") -> bool:
         """What `log_exception_sync` does."""
         return self.log_exception_sync(exception, severity)
 
-    def _event(self, kind: str, severity: Severity, **fields: object) -> None:
-        event = {"event": kind, "severity": severity, "timestamp": datetime.now(UTC).isoformat()} | fields
-        self._send(msgspec.to_builtins(event, enc_hook=repr))
+    def _event(self, kind: str, severity: Severity, fields: Callable[[], dict[str, Any]]) -> bool:
+        now = datetime.now(UTC).isoformat()
+        try:
+            self._send({"event": kind, "severity": _text(severity), "timestamp": now, **fields()})
+        except Exception:  # What was given may be anything, and so may what it raises.
+            logger.debug("dropped a telemetry event", exc_info=True)
+            return False
+        return True
+
+
+def _plain(value: object) -> Any:
+    """`value` as JSON holds it, or as text."""
+    try:
+        encoded = msgspec.json.encode(value, enc_hook=_text)
+        if len(encoded) <= _MOST:
+            plain = msgspec.json.decode(encoded)
+            msgspec.msgpack.encode(plain)  # As it travels: there integers have 64 bits.
+            return plain
+    except Exception:  # noqa: BLE001, S110  # Surrogates, huge integers, cycles, keys that are no text.
+        pass
+    return _text(value)
+
+
+def _text(value: object, show: Callable[[Any], str] = repr) -> str:
+    try:
+        text = value if isinstance(value, str) else show(value)
+    except Exception as error:  # noqa: BLE001
+        text = f"<{type(value).__name__}, which raises {type(error).__name__} when shown>"
+    return text[:_MOST].encode("utf-8", "backslashreplace").decode()
+
+
+def _traceback(exception: BaseException) -> str:
+    return "".join(traceback.format_exception(exception))

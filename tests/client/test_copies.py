@@ -113,7 +113,8 @@ def test_a_handle_holds_no_key(key_server: LocalServer, monkeypatch: pytest.Monk
     service_client = ServiceClient(base_url=key_server.base_url, api_key=KEY)
     handle = service_client.create_sampling_client(base_model=MODEL).get_sampler_handle()
     assert KEY.encode() not in base64.urlsafe_b64decode(handle)
-    assert in_another_process(SAMPLE_HANDLE, handle, TINKER_API_KEY=KEY) == str(TOKENS)
+    configured = {"TINKER_BASE_URL": key_server.base_url, "TINKER_API_KEY": KEY}
+    assert in_another_process(SAMPLE_HANDLE, handle, **configured) == str(TOKENS)
     monkeypatch.setenv("TINKER_API_KEY", "tml-a-wrong-one")
     assert sample(SamplingClient.from_sampler_handle(handle, api_key=KEY)) == TOKENS
 
@@ -210,7 +211,7 @@ def numbers(recorder: Recorder) -> list[tuple[str, int]]:
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("join", ["true", "false"])
 def test_copies_never_use_the_same_number(join: str) -> None:
-    """With clone ids from the server, and with random ones."""
+    """With clone ids from the server, and with random ones: one for each process."""
     server = start_local_server("sim", "--client-config", f"sample_join_sampling_session={join}")
     try:
         with recording(server.base_url) as recorder:
@@ -232,6 +233,95 @@ def test_copies_never_use_the_same_number(join: str) -> None:
     assert len(sent) == 80
     assert len(set(sent)) == 80
     assert len({sampling_session_id for sampling_session_id, _ in sent}) == 1
-    assert len(joins) == (8 if join == "true" else 0)  # Each copy, and the one between of the copy's copy.
+    assert len(joins) == (2 if join == "true" else 0)
     assert min(seq_id for _, seq_id in sent) == 0
-    assert len({seq_id // 10**9 for _, seq_id in sent}) == 8
+    assert len({seq_id // 10**9 for _, seq_id in sent}) == 3
+
+
+POOL = """
+import base64, gc, os, pickle, sys
+from tinker_client import types
+
+def task(number):
+    "What a pool's worker does: the client comes with each task."
+    client = pickle.loads(pickled)
+    future = client.sample(types.ModelInput.from_ints([number]), 1, types.SamplingParams(max_tokens=1))
+    future.result(30)
+    return client
+
+pickled = base64.b64decode(sys.argv[1])
+for number in range(8):
+    task(number)
+    gc.collect()
+at_once = [task(number) for number in range(8)]
+if os.fork() == 0:
+    task(1)
+    at_once[0].sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams(max_tokens=1)).result(30)
+    os._exit(0)
+os.wait()
+task(2)
+"""
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("join", ["true", "false"])
+def test_the_copies_of_a_pools_tasks_share_the_numbers_of_their_process(join: str) -> None:
+    """One clone id for all of them, one after the other or at once; a forked child has its own."""
+    server = start_local_server("sim", "--client-config", f"sample_join_sampling_session={join}")
+    try:
+        with recording(server.base_url) as recorder:
+            service_client = ServiceClient(base_url=recorder.base_url, api_key="tml-tests")
+            client = service_client.create_sampling_client(base_model=MODEL)
+            in_another_process(POOL, as_text(client))
+            sent = numbers(recorder)
+            joins = len(recorder.to("join_sampling_session"))
+    finally:
+        server.close()
+    assert len(set(sent)) == len(sent) == 19
+    clones = [seq_id // 10**9 for _, seq_id in sent]
+    assert sorted(clones.count(clone) for clone in set(clones)) == [2, 17]
+    assert 0 not in clones
+    assert joins == (2 if join == "true" else 0)
+
+
+def test_copies_with_other_settings_have_other_numbers(service_client: ServiceClient) -> None:
+    """Each of their own, since each asks the server for its results alone."""
+    client = service_client.create_sampling_client(base_model=MODEL)
+    state = client.__reduce__()[1][1]
+    other = dataclasses.replace(state, retry_config=RetryConfig(max_connections=2))
+    copies = [client.__reduce__()[0](SamplingClient, each) for each in (state, other, state, other)]
+    futures = [copy.sample(PROMPT, 1, PARAMS) for _ in range(20) for copy in (client, *copies)]
+    assert [future.result(30).sequences[0].tokens for future in futures] == [TOKENS] * 100
+    assert copies[1].retry_config.max_connections == 2
+
+
+@pytest.mark.usefixtures("host")
+def test_a_copy_of_a_sampler_that_is_gone_fails_each_time(sim_server: LocalServer) -> None:
+    """What one copy was told is no answer to the next."""
+    with ServiceClient(base_url=sim_server.base_url, api_key="tml-tests") as service_client:
+        handle = service_client.create_sampling_client(base_model=MODEL).get_sampler_handle()
+        fields = base64.urlsafe_b64decode(handle)
+        gone = base64.urlsafe_b64encode(fields.replace(b":sample:0", b":sample:7")).decode()
+        copies = [SamplingClient.from_sampler_handle(gone) for _ in range(2)]
+        for copy in copies:
+            with pytest.raises(TinkerError, match="unknown"):
+                sample(copy)
+        service_client.create_sampling_client(base_model=MODEL)
+        assert copies[0]._handle is copies[1]._handle
+        later = SamplingClient.from_sampler_handle(gone)
+        assert later._handle is not copies[0]._handle
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("counter", [0, 2**63 // 10**9])
+def test_a_clone_id_that_cannot_be_one(counter: int) -> None:
+    """With 0 a copy would have the numbers of the original."""
+    fault = f'join_sampling_session:200,body={{"client_counter": {counter}}}'
+    server = start_local_server("sim", "--fault", fault)
+    try:
+        with ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client:
+            pickled = pickle.dumps(service_client.create_sampling_client(base_model=MODEL))
+            with pytest.raises(TinkerError, match=r"malformed answer from .*join_sampling_session"):
+                sample(pickle.loads(pickled))
+    finally:
+        server.close()

@@ -54,7 +54,7 @@ def connection(api: Api) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=10)
 
 
-HEALTH = b"GET /api/v1/healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+HEALTH = b"GET /api/v1/healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 def test_a_status_stands_in_for_the_answer(serve: Serve) -> None:

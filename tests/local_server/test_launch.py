@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.local_server.api import Api
+from tinker_client import SidecarStartupError
 from tinker_sidecar.local_server.launch import start_local_server
 
 # Prints the server's pid, then ends in the way its argument says.
@@ -106,13 +109,66 @@ def test_a_parent_that_is_gone_already() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_an_early_death_is_told_with_its_last_words() -> None:
+BAD_STARTS = {
+    ("sim", "--no-such-option"): "exited with status 2 before it listened: Error: No such option",
+    ("sim", "--host", "0.0.0.0"): "exited with status 1 before it listened: .*open to other machines",
+    ("huge",): "exited with status 2 before it listened: .*'huge' is not one of 'tiny', 'sim'",
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_STARTS.items(), ids=map(" ".join, BAD_STARTS))
+def test_an_early_death_is_told_in_one_line(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SidecarStartupError, match=f"^the local server {message}") as caught:
+        start_local_server(*arguments)
+    assert isinstance(caught.value, RuntimeError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def every_python_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has every Python that starts run a line."""
+
+    def first(line: str) -> None:
+        (tmp_path / "sitecustomize.py").write_text(line)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return first
+
+
+EveryPython = Callable[[str], None]
+
+
+def test_a_crash_is_told_with_its_last_line(every_python_first: EveryPython) -> None:
+    every_python_first("import uvicorn; del uvicorn.Server")
     with pytest.raises(
-        RuntimeError,
-        match=r"(?s)^the local server exited with status 2 before it listened: .*No such option",
+        SidecarStartupError, match=r"before it listened: AttributeError: .*no attribute 'Server'"
     ):
-        start_local_server("sim", "--no-such-option")
-    with pytest.raises(RuntimeError, match="open to other machines"):
-        start_local_server("sim", "--host", "0.0.0.0")
-    with pytest.raises(RuntimeError, match="'huge' is not one of"):
-        start_local_server("huge")
+        start_local_server("sim")
+
+
+def test_a_kill_is_told(every_python_first: EveryPython) -> None:
+    every_python_first("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(SidecarStartupError, match=r"was killed by SIGKILL before it listened: \(it wrote"):
+        start_local_server("sim")
+
+
+def test_one_that_does_not_listen_in_time_is_ended(
+    every_python_first: EveryPython, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinker_sidecar.local_server.launch._START_TIMEOUT", 0.2)
+    every_python_first("import time; time.sleep(600)")
+    with pytest.raises(SidecarStartupError, match=r"did not listen within 0\.2 s"):
+        start_local_server("sim")
+
+
+def test_without_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(SidecarStartupError, match=r"cannot start the local server: .*No such file"):
+        start_local_server("sim")
+
+
+def test_a_python_that_prints_when_it_starts(every_python_first: EveryPython) -> None:
+    every_python_first("print('good morning', flush=True)")
+    server = start_local_server("sim")
+    assert Api(server.base_url).get("healthz").status == 200
+    server.close()

@@ -102,13 +102,19 @@ class Program:
 
     def expect(self, word: str) -> None:
         """Wait until the program, or a process that it left behind, says `word`: its next line."""
+        assert self.hear() == word, self._errors.read_text()
+
+    def hear(self) -> str:
+        """Its next line."""
 
         def unheard() -> list[str]:
             return self._output.read_text().split("\n")[self._said : -1]
 
         wait_until(lambda: unheard() or self._is_over())
-        assert unheard()[:1] == [word], self._errors.read_text()
+        lines = unheard()
+        assert lines, self._errors.read_text()
         self._said += 1
+        return lines[0]
 
     def go_on(self) -> None:
         assert self.process.stdin is not None

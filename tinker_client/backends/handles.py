@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import random
+import logging
 import weakref
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from tinker_client.backends.backend import Backend
+from tinker_client.backends.numbers import (
+    Numbers,
+    Sampler,
+    numbers_of_a_copy,
+    numbers_of_the_original,
+    recycle,
+)
 from tinker_client.config import Settings
 from tinker_client.futures import InterruptibleFuture
 from tinker_client.telemetry import Telemetry
@@ -30,24 +38,24 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
-    "ORIGINAL",
     "SamplerHandle",
     "SamplingCall",
     "SessionHandle",
+    "attach_sampler",
     "attach_session",
+    "create_sampler",
     "open_sessions",
-    "random_clone",
 ]
+
+logger = logging.getLogger(__name__)
 
 Info = TypeVar("Info", SessionInfo, SamplerInfo)
 
-ORIGINAL = 0
-"""The clone id of a client that was created, not copied."""
 
+class Client(Protocol):
+    """A client that has a sampler's handle, alone or with others."""
 
-def random_clone() -> int:
-    """A clone id for a copy, to be replaced by the server's where it hands them out."""
-    return random.SystemRandom().randint(1, 10**9)
+    def _on_queue_state(self, state: str, reason: str | None) -> None: ...
 
 
 class _Handle(Generic[Info]):
@@ -97,6 +105,7 @@ class SessionHandle(_Handle[SessionInfo]):
         self.settings = settings
         self._config = settings.resolve()
         self.sampler_seq_ids = itertools.count()
+        self.samplers: weakref.WeakSet[SamplerHandle] = weakref.WeakSet()
         self.telemetry = Telemetry(self._log_telemetry) if self._config.telemetry else None
         self._session_id = session_id
         self._closed = False
@@ -144,7 +153,8 @@ class SessionHandle(_Handle[SessionInfo]):
 class SamplerHandle(_Handle[SamplerInfo]):
     """A sampling session at this process's engine, and the numbers of its requests.
 
-    `clone` is `ORIGINAL` for a client that was created here; a copy proposes one and `join`s.
+    It is there for all clients in this process that are copies of one another and have the same settings:
+    they share its numbers, limits and polls, and all hear of its queue.
     """
 
     def __init__(
@@ -154,22 +164,34 @@ class SamplerHandle(_Handle[SamplerInfo]):
         sampling_session_id: str | None,
         base_model: str | None,
         model_path: str | None,
-        clone: int,
+        numbers: Numbers,
         retry: Retry,
-        queue_observer: Callable[[str, str | None], None],
     ) -> None:
         super().__init__(session.backend)
         self.session = session
-        self.next_n = itertools.count().__next__
+        self.next_n = numbers.next_n
+        self.clients: weakref.WeakValueDictionary[int, Client] = weakref.WeakValueDictionary()
+        """Those who have it, by `id`."""
+        self.last_queue_warning = float("-inf")
         self._sampling_session_id = sampling_session_id
         self._base_model = base_model
         self._model_path = model_path
         self._seq_id = next(session.sampler_seq_ids) if sampling_session_id is None else 0
-        self._clone = clone
-        self._join = clone != ORIGINAL
+        self._numbers = numbers
         self._retry = retry
-        self.backend.observe_queue(self.number, queue_observer)
+        self.backend.observe_queue(self.number, partial(_tell, self.clients))
         weakref.finalize(self, _release, self.backend, self.number).atexit = False
+        session.samplers.add(self)
+
+    def serves(self, sampling_session_id: str, retry: Retry) -> bool:
+        """Whether a copy with these settings can have it: it is that sampler, as far as is known."""
+        info = self.known_info()
+        return (
+            info is not None
+            and info.sampling_session_id == sampling_session_id
+            and self._retry == retry
+            and not (self._info.done() and not _succeeded(self._info))
+        )
 
     def open(self) -> InterruptibleFuture[SamplerInfo]:
         """See that the engine knows this sampler; the future gets what it is or the reason why not."""
@@ -187,15 +209,19 @@ class SamplerHandle(_Handle[SamplerInfo]):
         if _succeeded(self._info):
             return self._info.result()
         if self._sampling_session_id is not None:
-            return SamplerInfo(self._sampling_session_id, self._base_model, self._clone)
+            return SamplerInfo(self._sampling_session_id, self._base_model, self._numbers.clone)
         return None
+
+    def _open(self) -> None:
+        super()._open()
+        self._info.add_done_callback(self._numbers.learn)
 
     def _take_up(self) -> None:
         # Under the same clone id.
         if _succeeded(self._info):
             info = self._info.result()
             self._sampling_session_id, self._base_model = info.sampling_session_id, info.base_model
-            self._clone, self._join = info.clone, False
+            self._numbers.learn(self._info)
 
     def _opening(self, call: int) -> OpenSampler:
         return OpenSampler(
@@ -206,8 +232,8 @@ class SamplerHandle(_Handle[SamplerInfo]):
             self._seq_id,
             self._base_model,
             self._model_path,
-            self._clone,
-            self._join,
+            self._numbers.clone,
+            self._numbers.join,
             self._retry,
         )
 
@@ -245,12 +271,60 @@ def attach_session(backend: Backend, settings: Settings, session_id: str) -> Ses
         return SessionHandle(backend, settings, session_id)
 
 
+def create_sampler(
+    session: SessionHandle, base_model: str | None, model_path: str | None, retry: Retry
+) -> SamplerHandle:
+    """A new sampler of `session`."""
+    with session.backend.lock:
+        return SamplerHandle(
+            session,
+            sampling_session_id=None,
+            base_model=base_model,
+            model_path=model_path,
+            numbers=numbers_of_the_original(),
+            retry=retry,
+        )
+
+
+def attach_sampler(
+    session: SessionHandle, sampling_session_id: str, base_model: str | None, retry: Retry
+) -> SamplerHandle:
+    """The handle of a sampler that exists, shared by all its copies in this process that `retry` likewise."""
+    with session.backend.lock:
+        for handle in session.samplers:
+            if handle.serves(sampling_session_id, retry):
+                return handle
+        sampler: Sampler = session.settings.base_url, sampling_session_id
+        numbers = numbers_of_a_copy(sampler)
+        handle = SamplerHandle(
+            session,
+            sampling_session_id=sampling_session_id,
+            base_model=base_model,
+            model_path=None,
+            numbers=numbers,
+            retry=retry,
+        )
+        weakref.finalize(handle, recycle, sampler, numbers).atexit = False
+        return handle
+
+
 def open_sessions(backend: Backend) -> list[SessionHandle]:
     """The sessions that this process has open there."""
     return [handle for handle in _sessions.get(backend, ()) if handle.is_open]
 
 
 _sessions: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[SessionHandle]] = weakref.WeakKeyDictionary()
+
+
+def _tell(clients: weakref.WeakValueDictionary[int, Client], state: str, reason: str | None) -> None:
+    """Tell each client of the queue; one that raises is no business of the others."""
+    for client in [reference() for reference in clients.valuerefs()]:
+        if client is None:
+            continue
+        try:
+            client._on_queue_state(state, reason)
+        except Exception:
+            logger.exception("exception calling on_queue_state_change of %r", client)
 
 
 def _release(backend: Backend, number: int) -> None:

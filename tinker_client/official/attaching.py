@@ -6,7 +6,7 @@ import weakref
 from typing import Any, TypeVar
 
 from tinker_client.backends import get_backend
-from tinker_client.backends.handles import SessionHandle, attach_session, random_clone
+from tinker_client.backends.handles import SessionHandle, attach_session
 from tinker_client.config import subprocess_sampling
 from tinker_client.errors import TinkerError
 from tinker_client.official.results import MisfitError
@@ -21,7 +21,7 @@ _Client = TypeVar("_Client", bound=SamplingClient)
 
 
 def attach(sdk: Sdk, client: Any, client_class: type[_Client], *, sidecar: bool) -> _Client:
-    """A client of `client_class` for the sampler that the official `client` has, under a clone id of its own.
+    """A client of `client_class` for the sampler that the official `client` has, with numbers of our own.
 
     The requests of the two therefore do not get in each other's way.
     """
@@ -33,7 +33,6 @@ def attach(sdk: Sdk, client: Any, client_class: type[_Client], *, sidecar: bool)
         base_model=identity.base_model,
         retry_config=identity.retry_config,
         subprocess_sampling=sidecar,
-        clone=random_clone(),
     )
 
 

@@ -19,7 +19,7 @@ from tinker_client.official.requests import Arguments, sample_arguments
 from tinker_client.official.results import MisfitError
 from tinker_client.official.router import Router
 from tinker_client.official.sdk import TESTED, Sdk
-from tinker_client.official.warning import logger, warn_once
+from tinker_client.official.warning import logger, required, warn_once
 from tinker_client.sampling_request import logprobs_arguments
 
 __all__ = ["install", "installed", "uninstall"]
@@ -54,9 +54,11 @@ def install(*, subprocess_sampling: bool | None = None) -> bool:
     Raises
     ------
     TinkerError
-        It can't help, and `TINKER_SIDECAR_REQUIRE=1` is set.
+        It can't help, and `TINKER_SIDECAR_REQUIRE=1` is set. Or either variable has a word that is neither
+        on nor off.
     """
     global _router
+    required()  # Only when there is trouble does it matter; a mistyped word is to be told before.
     if not (asked_for() if subprocess_sampling is None else subprocess_sampling):
         value = os.environ.get("TINKER_SUBPROCESS_SAMPLING")
         reason = "is not set" if value is None else f"is {value!r}"

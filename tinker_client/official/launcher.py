@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from tinker_client.official.warning import warn_once
+from tinker_client.config import subprocess_sampling
+from tinker_client.errors import TinkerError
+from tinker_client.official.warning import required, warn_once
 
 __all__ = ["USAGE", "interpreter_options", "launch"]
 
@@ -34,7 +36,10 @@ def launch(arguments: list[str], *, options: list[str] | None = None) -> NoRetur
         raise SystemExit(
             "tinker_client: cannot do anything under python -E, -I or -S: use install() in the script"
         )
-    _say_what_is_amiss()
+    try:
+        _say_what_is_amiss()
+    except TinkerError as error:
+        raise SystemExit(f"tinker_client: {error}") from None
     os.environ["PYTHONPATH"] = _python_path()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -48,6 +53,9 @@ def interpreter_options() -> list[str]:
 
 
 def _say_what_is_amiss() -> None:
+    """Raises `TinkerError` for what the program would only stumble over in `import tinker`."""
+    subprocess_sampling()
+    required()
     if importlib.util.find_spec("tinker") is None:
         warn_once("the official SDK, `tinker`, is not installed in this environment: nothing to take over")
     elif not os.environ.get("TINKER_SUBPROCESS_SAMPLING"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 
+from tinker_client.config import switch
 from tinker_client.errors import TinkerError
 
 __all__ = ["logger", "required", "warn_once"]
@@ -16,7 +16,7 @@ _said: set[str] = set()
 
 def required() -> bool:
     """Whether `TINKER_SIDECAR_REQUIRE` forbids going on without the sidecar."""
-    return os.environ.get("TINKER_SIDECAR_REQUIRE", "").strip().lower() in ("1", "true", "yes", "on")
+    return switch("TINKER_SIDECAR_REQUIRE")
 
 
 def warn_once(message: str) -> None:

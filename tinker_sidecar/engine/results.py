@@ -121,6 +121,7 @@ def decode_answer(
     except ValueError as error:
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
     _check_honoured(ask, result)
+    _check_max_tokens(ask, result, promise)
     try:
         return _encode_result(result)
     except OverflowError as error:  # JSON has integers of any size.
@@ -184,6 +185,16 @@ def _check_honoured(ask: Ask, result: SampleResult) -> None:
         before = logprobs.cast("f")[: max(0, len(logprobs) // 4 - last_n)]
         if not all(map(math.isnan, before)):
             raise _ignored("prompt_logprobs_last_n")
+
+
+def _check_max_tokens(ask: Ask, result: SampleResult, promise: Promise) -> None:
+    """A longer sequence is of another request: servers take two requests with the same number for one."""
+    most = ask.params.max_tokens
+    longest = max(len(sequence.tokens) // 4 for sequence in result.sequences)
+    if most is not None and longest > most:
+        raise invalid_response(
+            f"malformed result of request {promise.request_id}: {longest} tokens, where max_tokens is {most}"
+        )
 
 
 def _ignored(feature: str) -> EngineError:

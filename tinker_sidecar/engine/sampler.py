@@ -53,7 +53,8 @@ class _SamplingSession(msgspec.Struct):
 
 
 class _Joined(msgspec.Struct):
-    client_counter: Annotated[int, Meta(ge=0, lt=(1 << 63) // CLONE_BLOCK)]
+    # `seq_id`s are 64 bits wide.
+    client_counter: Annotated[int, Meta(ge=0, lt=2**63 // CLONE_BLOCK)]
 
 
 class _SamplerRecord(msgspec.Struct):
@@ -86,7 +87,8 @@ async def open_sampler(session: Session, opening: OpenSampler, observer: QueueOb
         sampling_session_id = created.sampling_session_id
     if opening.join and session.flags.sample_join_sampling_session:
         body = {"sampling_session_id": sampling_session_id, "type": "join_sampling_session"}
-        clone = (await session.call("join_sampling_session", body, _Joined)).client_counter
+        # 0 is the original's: a server that says so leaves the choice to us.
+        clone = (await session.call("join_sampling_session", body, _Joined)).client_counter or clone
     if base_model is None:
         base_model = await _base_model(session, sampling_session_id)
     return Sampler(session, SamplerInfo(sampling_session_id, base_model, clone), opening.retry, observer)

@@ -34,15 +34,17 @@ class Telemetry:
     def __init__(self, post: Callable[[str, bytes], Awaitable[Response]], session_id: str) -> None:
         self._post = post
         self._session_id = session_id
-        self._queue: deque[dict[str, Any]] = deque(maxlen=_QUEUE)
+        self._queue: deque[msgspec.Raw] = deque(maxlen=_QUEUE)
         self._indices = itertools.count()
         self.log({"event": "SESSION_START", "severity": "INFO", "timestamp": datetime.now(UTC).isoformat()})
 
     def log(self, event: dict[str, Any]) -> None:
-        """Queue `event`, numbered within the session."""
-        self._queue.append(
-            event | {"event_id": str(uuid.uuid4()), "event_session_index": next(self._indices)}
-        )
+        """Queue `event`, numbered within the session. One that is no JSON is dropped: the others go on."""
+        numbered = event | {"event_id": str(uuid.uuid4()), "event_session_index": next(self._indices)}
+        try:
+            self._queue.append(msgspec.Raw(msgspec.json.encode(numbered)))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            logger.debug("dropped a telemetry event that is no JSON: %s", type(error).__name__)
 
     async def step(self) -> bool:
         """Send what there is when it is time again; False once the server turns out to have no telemetry."""

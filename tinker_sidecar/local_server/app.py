@@ -81,6 +81,7 @@ class App:
     async def _run(self, scope: MutableMapping[str, Any], receive: Receive) -> Response:
         route, path_tail = self._match(scope["method"], scope["path"])
         headers = scope["headers"]
+        self._gate.check_host(headers)
         if not route.open:
             self._gate.check(headers)
         body = None if route.decode is None else route.decode(await _read(receive))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import json
 import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tinker_sidecar.local_server.responses import HttpError, header
 
@@ -21,7 +24,7 @@ _INVALID_TOKEN = ((b"www-authenticate", b'Bearer error="invalid_token"'),)
 
 
 class Gate:
-    """Checks the `X-API-Key` header.
+    """Checks the `X-API-Key` and `Host` headers.
 
     Parameters
     ----------
@@ -29,12 +32,24 @@ class Gate:
         The only key let in; None lets in every key that starts with ``tml-``, and requests without one.
     jwt_lifetime
         Seconds a token is good for; None when the server hands out none.
+    loopback
+        Whether to refuse what is addressed to anything but this machine's loopback.
     """
 
-    def __init__(self, api_key: str | None, jwt_lifetime: float | None) -> None:
+    def __init__(self, api_key: str | None, jwt_lifetime: float | None, *, loopback: bool) -> None:
         self._api_key = api_key.encode() if api_key is not None else None
         self._jwt_lifetime = jwt_lifetime
+        self._loopback = loopback
         self._secret = secrets.token_bytes(32)
+
+    def check_host(self, headers: Headers) -> None:
+        """Raise HttpError 403 for a request that a web page may have sent.
+
+        A page whose own name resolves to 127.0.0.1 (DNS rebinding) is, to the browser, of the same origin
+        as this server, and may read its answers. The `Host` header then has the page's name.
+        """
+        if self._loopback and not _is_loopback(header(headers, b"host") or b""):
+            raise HttpError(403, "this server answers to 127.0.0.1, [::1] and localhost alone")
 
     def check(self, headers: Headers) -> None:
         """Raise HttpError 401 unless the request may pass."""
@@ -69,6 +84,15 @@ class Gate:
 
     def _sign(self, signed: bytes) -> bytes:
         return _base64(hmac.digest(self._secret, signed, hashlib.sha256))
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(host: bytes) -> bool:
+    try:
+        name = urlsplit(b"//" + host).hostname or b""
+        return name == b"localhost" or ipaddress.ip_address(name.decode("ascii")).is_loopback
+    except ValueError:
+        return False
 
 
 def _encode(part: dict[str, Any]) -> bytes:

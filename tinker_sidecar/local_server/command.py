@@ -114,12 +114,14 @@ def serve(
         faults = tuple(parse_fault(text) for text in fault or [])
     except ValueError as error:
         _refuse(str(error))
+    listener = _listen(host, port, api_key)
     options = ServerOptions(
         session_timeout=session_timeout,
         long_poll=long_poll,
         result_encoding=result_encoding.value,
         inline_result_bytes=inline_result_bytes,
         api_key=api_key,
+        loopback=_is_loopback(listener),
         jwt_lifetime=jwt_lifetime if jwt else None,
         client_config=static_flags,
         dynamic_config=dynamic_flags,
@@ -127,7 +129,6 @@ def serve(
         faults=faults,
         fault_seed=fault_seed,
     )
-    listener = _listen(host, port, api_key)
     logging.basicConfig(level=logging.WARNING, format=f"{_NAME}: %(levelname)s: %(message)s")
     model = _sim(latency, jitter, tokens_per_second, fail_token) if engine is EngineName.SIM else _tiny()
     uvloop.run(_serve(model, options, listener, watch_parent))
@@ -149,6 +150,8 @@ async def _serve(
 
 def _listen(host: str, port: int, api_key: str | None) -> socket.socket:
     """A bound socket. Ends the program with one line when there can be none."""
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
+        _refuse("--api-key must be printable ASCII, and not empty")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
@@ -164,6 +167,10 @@ def _listen(host: str, port: int, api_key: str | None) -> socket.socket:
     except OSError as error:
         _refuse(f"cannot listen on {host} port {port}: {error.strerror}")
     return listener
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
 def _sim(latency: float, jitter: float, tokens_per_second: float, fail_token: int | None) -> ServedModel:

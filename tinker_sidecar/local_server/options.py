@@ -51,6 +51,8 @@ class ServerOptions:
     inline_result_bytes: int = 1 << 20
     """A larger result is announced by its size first, where the client allows that."""
     api_key: str | None = None
+    loopback: bool = False
+    """Listens on a loopback address: only requests that are addressed to one are answered."""
     jwt_lifetime: float | None = None
     client_config: dict[str, Any] = field(default_factory=dict)
     dynamic_config: dict[str, Any] = field(default_factory=dict)

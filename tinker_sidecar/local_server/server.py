@@ -54,7 +54,7 @@ class LocalApi:
         self._promises = _promises(model, options, self._sessions, clock)
         self._long_polls = LongPolls()
         self._sweep_interval = min(_SWEEP, options.session_timeout / 4)
-        gate = Gate(options.api_key, options.jwt_lifetime)
+        gate = Gate(options.api_key, options.jwt_lifetime, loopback=options.loopback)
         request_log = RequestLog(clock)
         service = ServiceRoutes(model, options, gate, self._sessions, self._journal, request_log)
         sampling = _sampling_routes(model, options, self._sessions, self._promises, self._long_polls)

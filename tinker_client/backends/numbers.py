@@ -1,0 +1,69 @@
+"""Which numbers a process gives to its requests, so that no two of a sampler ever have the same.
+
+The server takes what has the number of an earlier request for that request, and answers with its result. The
+original client of a sampler, clone 0, is in one process alone. Copies may be in any number of them: each
+process has a clone id of its own for a sampler, and a counter, for all copies that are or ever were in it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import os
+import random
+
+from tinker_sidecar.protocol import SamplerInfo
+
+__all__ = ["Numbers", "Sampler", "numbers_of_a_copy", "numbers_of_the_original", "recycle"]
+
+Sampler = tuple[str, str]
+"""The server's address and the sampling session's id."""
+
+_CLONES = 10**9
+_FIRSTS = 250_000_000
+"""Counters of copies start below this, at random. It is a quarter of a clone's numbers, of which the engine
+uses the upper half for what it must submit anew."""
+
+_random = random.SystemRandom()
+_unused: dict[Sampler, list[Numbers]] = {}
+"""What copies that are gone have left behind, to be gone on with."""
+
+
+class Numbers:
+    """A clone id and a counter, used by one handle at a time.
+
+    `join` says that the server has yet to be asked for the clone id: what is here is drawn at random. Where
+    servers hand none out, two processes would have to draw the same one and begin to count close together.
+    """
+
+    def __init__(self, clone: int, first: int, *, join: bool) -> None:
+        self.clone = clone
+        self.join = join
+        self.next_n = itertools.count(first).__next__
+        self.process = os.getpid()
+
+    def learn(self, opened: concurrent.futures.Future[SamplerInfo]) -> None:
+        """Keep the clone id that the sampler was opened with."""
+        if not opened.cancelled() and opened.exception() is None:
+            self.clone, self.join = opened.result().clone, False
+
+
+def numbers_of_the_original() -> Numbers:
+    return Numbers(0, 0, join=False)
+
+
+def numbers_of_a_copy(sampler: Sampler) -> Numbers:
+    try:
+        return _unused[sampler].pop()
+    except (KeyError, IndexError):
+        return Numbers(_random.randint(1, _CLONES), _random.randrange(_FIRSTS), join=True)
+
+
+def recycle(sampler: Sampler, numbers: Numbers) -> None:
+    """A copy's handle is gone: the next one goes on. In a forked child they stay the parent's."""
+    if numbers.process == os.getpid():
+        _unused.setdefault(sampler, []).append(numbers)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unused.clear)
