@@ -62,21 +62,20 @@ def _search_path() -> list[str]:
     `PYTHONPATH` would put first, nor his `click.py`.
     """
     working_folder = _working_folder()
-    script = Path(getattr(sys.modules["__main__"], "__file__", None) or "").parent
-    last = {"", working_folder, str(script)}
+    script = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    last = {working_folder, str(Path(working_folder, script).parent)}
 
     def rank(folder: str) -> int:
         if folder == _STANDARD_LIBRARY or folder.endswith("/lib-dynload"):
             return 0
         return 2 if folder in last else 1
 
-    folders = sorted((folder for folder in sys.path if isinstance(folder, str)), key=rank)
-    there = (Path(working_folder, folder) for folder in folders)
-    return [str(folder) for folder in there if folder.is_absolute()]  # Not what is relative to a lost one.
+    folders = [Path(working_folder, folder) for folder in sys.path if isinstance(folder, str)]
+    return sorted((str(folder) for folder in folders if folder.is_absolute()), key=rank)
 
 
 def _working_folder() -> str:
     try:
         return getcwd()  # noqa: PTH109  # Of `os` at import: some programs take it from themselves.
-    except OSError:  # Removed meanwhile.
+    except OSError:  # It is gone.
         return ""

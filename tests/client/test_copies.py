@@ -313,10 +313,23 @@ def test_a_copy_of_a_sampler_that_is_gone_fails_each_time(sim_server: LocalServe
 
 
 @pytest.mark.usefixtures("host")
-@pytest.mark.parametrize("counter", [0, 2**63 // 10**9])
-def test_a_clone_id_that_cannot_be_one(counter: int) -> None:
-    """With 0 a copy would have the numbers of the original."""
-    fault = f'join_sampling_session:200,body={{"client_counter": {counter}}}'
+def test_a_clone_id_that_is_the_originals() -> None:
+    """A server that says 0 leaves the choice to us: the copy would have the numbers of the original."""
+    server = start_local_server("sim", "--fault", 'join_sampling_session:200,body={"client_counter": 0}')
+    try:
+        with ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client:
+            client = service_client.create_sampling_client(base_model=MODEL)
+            copy = pickle.loads(pickle.dumps(client))
+            assert sample(client)
+            assert sample(copy)
+            assert len({seq_id // 10**9 for seq_id in newest_session(server)["submitted"]}) == 2
+    finally:
+        server.close()
+
+
+@pytest.mark.usefixtures("host")
+def test_a_clone_id_that_cannot_be_one() -> None:
+    fault = f'join_sampling_session:200,body={{"client_counter": {2**63 // 10**9}}}'
     server = start_local_server("sim", "--fault", fault)
     try:
         with ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.client.recorder import recording
 from tinker_client import ServiceClient, TinkerError
+from tinker_client.config import DEFAULT_BASE_URL
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
 pytestmark = pytest.mark.usefixtures("host", "home")
@@ -40,16 +41,16 @@ class Source:
         self._home = home
         self._monkeypatch = monkeypatch
 
-    def connect(self, server: LocalServer, key: str) -> ServiceClient:
+    def connect(self, base_url: str, key: str) -> ServiceClient:
         if self.name == "api_key":
-            return ServiceClient(base_url=server.base_url, api_key=key)
+            return ServiceClient(base_url=base_url, api_key=key)
         if self.name == "TINKER_API_KEY":
             self._monkeypatch.setenv("TINKER_API_KEY", key)
         else:
             (self._home / ".tinker").mkdir(exist_ok=True)
             stored = {"default": "work", "keys": {"work": {"key": key}}}
             (self._home / ".tinker" / "credentials.json").write_text(json.dumps(stored))
-        return ServiceClient(base_url=server.base_url)
+        return ServiceClient(base_url=base_url)
 
 
 @pytest.fixture(params=["api_key", "TINKER_API_KEY", "credentials.json"])
@@ -59,7 +60,7 @@ def source(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"  {KEY}\r\n\t"])
 def test_white_space_around_a_key_is_no_part_of_it(server: LocalServer, source: Source, key: str) -> None:
-    with source.connect(server, key) as client:
+    with source.connect(server.base_url, key) as client:
         assert client.get_server_capabilities().supported_models
 
 
@@ -73,11 +74,12 @@ def told(error: BaseException) -> str:
 @pytest.mark.parametrize(
     "key", ["warn: old\ntml-very-secret", "tml-very secret", "tml-very-secret\x01", "sk-very-secret"]
 )
-def test_a_malformed_key_is_not_repeated(server: LocalServer, source: Source, key: str) -> None:
+def test_a_malformed_key_is_not_repeated(source: Source, key: str) -> None:
+    """Nor shown to the hosted service."""
     with pytest.raises(
         TinkerError, match=rf"an API key starts with .*{source.name}.* does not look like one"
     ) as caught:
-        source.connect(server, key)
+        source.connect(DEFAULT_BASE_URL, key)
     assert "secret" not in str(caught.value)
     if source.name != "api_key":  # An argument is the caller's, who shows it or not.
         assert "secret" not in told(caught.value)
@@ -106,12 +108,24 @@ def test_white_space_around_a_header_is_no_part_of_it(server: LocalServer) -> No
 
 
 HEADERS: dict[str, tuple[Mapping[Any, Any], type[Exception], str]] = {
-    "a line break": ({"CF-Secret": "warn\nvery-secret"}, TinkerError, r"\['CF-Secret'\] has a line break"),
-    "a control character": ({"CF-Secret": "very-secret\x00"}, TinkerError, r"\['CF-Secret'\] has a line"),
-    "half a character": ({"CF-Secret": "very-secret\udc80"}, TinkerError, r"\['CF-Secret'\] has a line"),
-    "a name that is none": ({"very-secret: x": "y"}, TinkerError, "a name that is not one of an HTTP header"),
-    "no name": ({"": "very-secret"}, TinkerError, "a name that is not one of an HTTP header"),
-    "no text": ({"CF-Secret": b"very-secret"}, TypeError, "must have strings for names and values"),
+    "a line break": (
+        {"CF-Secret": "warn\nvery-secret"},
+        ValueError,
+        r"headers\['CF-Secret'\] has a line break",
+    ),
+    "a control character": (
+        {"CF-Secret": "very-secret\x00"},
+        ValueError,
+        r"headers\['CF-Secret'\] has a line break",
+    ),
+    "half a character": (
+        {"CF-Secret": "very-secret\udc80"},
+        ValueError,
+        r"headers\['CF-Secret'\] has a line break",
+    ),
+    "a name that is none": ({"very-secret: x": "y"}, ValueError, "a name that is not one of an HTTP header"),
+    "no name": ({"": "very-secret"}, ValueError, "a name that is not one of an HTTP header"),
+    "no text": ({"CF-Secret": b"very-secret"}, TypeError, "headers must have strings for names and values"),
 }
 
 
@@ -119,7 +133,7 @@ HEADERS: dict[str, tuple[Mapping[Any, Any], type[Exception], str]] = {
 def test_a_malformed_header_is_not_repeated(
     server: LocalServer, headers: Mapping[Any, Any], kind: type[Exception], message: str
 ) -> None:
-    with pytest.raises(kind, match=f"default_headers_overrides.*{message}") as caught:
+    with pytest.raises(kind, match=message) as caught:
         ServiceClient(base_url=server.base_url, api_key=KEY, default_headers_overrides=headers)
     assert "very-secret" not in str(caught.value)
 

@@ -63,11 +63,11 @@ def test_a_timeout_is_taken(sim_server: LocalServer, timeout: Any) -> None:
 @pytest.mark.parametrize(
     ("headers", "complaint"),
     [
-        ({"X-Secret": 5}, r"headers must be strings, got str 'X-Secret' with int"),
-        ({5: "hunter2"}, r"headers must be strings, got int 5 with str"),
-        ({"X-Secret": "hunter2\r\nX-Other: a"}, r"the header 'X-Secret' has a line break"),
-        ({"X Secret": "hunter2"}, r"not the name of a header: 'X Secret'"),
-        ({"": "hunter2"}, r"not the name of a header: ''"),
+        ({"X-Secret": 5}, "headers must have strings for names and values"),
+        ({5: "hunter2"}, "headers must have strings for names and values"),
+        ({"X-Secret": "hunter2\r\nX-Other: a"}, r"headers\['X-Secret'\] has a line break"),
+        ({"X Secret": "hunter2"}, "a name that is not one of an HTTP header"),
+        ({"": "hunter2"}, "a name that is not one of an HTTP header"),
     ],
 )
 @pytest.mark.parametrize("argument", ["default_headers", "default_headers_overrides"])

@@ -82,8 +82,8 @@ def test_a_queue_state_of_the_future(connect: Connect, monkeypatch: pytest.Monke
         SamplingClient, "on_queue_state_change", lambda self, state, reason: heard.append((state, reason))
     )
     body = '{"type": "try_again", "queue_state": "paused_by_the_moon", "a_new_field": 1}'
-    connection = connect(*option("fault", f"retrieve_future:200,first=1,body={body}"))
-    connection.check_samples(1)
+    client = connect(*option("fault", f"retrieve_future:200,first=1,body={body}")).sampling_client()
+    assert_right(1, client.sample(prompt(1), 2, PARAMS))
     assert soon(lambda: (QueueState.UNKNOWN, None) in heard)
 
 
