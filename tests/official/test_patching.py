@@ -15,7 +15,11 @@ from tinker_client.official.patching import Patch, own_function
 from tinker_client.official.results import MisfitError
 
 SOURCE = """
-class Client:
+class Observer:
+    def sample(self, prompt):
+        raise NotImplementedError
+
+class Client(Observer):
     def sample(self, prompt, num_samples=1, *, seed=0):
         return f"sdk {prompt} {num_samples} {seed}"
 
@@ -97,6 +101,14 @@ def test_wrappers_from_before_and_after_are_kept(client_class: Any, wrap: Any) -
     assert client_class().sample("hello") == [["SDK HELLO 1 0"]]
     patch.undo()
     assert client_class().sample("hello") == [["sdk hello 1 0"]]
+
+
+def test_one_that_a_subclass_overrides_is_its_nearest_ancestors(client_class: Any) -> None:
+    class Traced(client_class):  # type: ignore[misc]
+        def sample(self, *args: Any) -> Any:
+            return [super().sample(*args)]
+
+    assert own_function(Traced, "sample") is client_class.sample
 
 
 def test_the_original_put_back_is_patched_too(client_class: Any) -> None:

@@ -1,6 +1,6 @@
 """The official SDK's programs, unchanged, with their sampling in the sidecar.
 
-`install` replaces methods of `tinker.SamplingClient`. `python -m tinker_client script.py` and
+`install` replaces what the methods of `tinker.SamplingClient` do. `python -m tinker_client script.py` and
 `import tinker_client.auto` call it. Before that nothing of `tinker` is imported.
 """
 

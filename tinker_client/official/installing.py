@@ -36,8 +36,8 @@ def install(*, subprocess_sampling: bool | None = None) -> bool:
 
     It concerns every `tinker.SamplingClient` of this process, made before or after, however it was made,
     and those that are unpickled from it in other processes. Their methods `sample`, `sample_async`,
-    `compute_logprobs` and `compute_logprobs_async` keep their arguments, results, futures and errors.
-    May be called any number of times.
+    `compute_logprobs` and `compute_logprobs_async` keep their arguments, results, futures and errors, and
+    whatever wrappers others put around them, before or after. May be called any number of times.
 
     Parameters
     ----------

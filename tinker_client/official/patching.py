@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from tinker_client.official.results import MisfitError
 
@@ -73,22 +73,28 @@ def _copy(function: FunctionType) -> FunctionType:
 
 def own_function(cls: Any, name: str) -> FunctionType:
     """The function that the SDK's source has as the method `name`, whatever has been put around it."""
-    names = [f"{base.__qualname__}.{name}" for base in cls.__mro__]
-    found = inspect.unwrap(getattr(cls, name))
-    if _is_own(found, names):
-        return found  # type: ignore[no-any-return]
+    owner = next(
+        (base for base in cls.__mro__ if name in vars(base) and _is_of_the_sdk(base.__module__)), cls
+    )
+    found = inspect.unwrap(getattr(owner, name))
+    own_name = f"{owner.__qualname__}.{name}"
+    if _is_own(found, own_name):
+        return cast("FunctionType", found)
     # Not every wrapper says what it wraps, but it keeps it alive.
     for held in gc.get_objects():
-        if _is_own(held, names):
-            return held  # type: ignore[no-any-return]
-    raise MisfitError(f"{cls.__qualname__}.{name} has been replaced by {found!r}")
+        if _is_own(held, own_name):
+            return cast("FunctionType", held)
+    raise MisfitError(f"{own_name} has been replaced by {found!r}")
 
 
-def _is_own(found: Any, names: list[str]) -> bool:
+def _is_own(found: Any, own_name: str) -> bool:
     """Told by what a wrapper cannot copy: the code's own name, and the module it runs in."""
-    if type(found) is not FunctionType or found.__code__.co_qualname not in names:
+    if type(found) is not FunctionType or found.__code__.co_qualname != own_name:
         return False
     module = found.__globals__.get("__name__", "")
     # One that is imported: a program may have thrown the package out and imported it again.
-    is_current = getattr(sys.modules.get(module), "__dict__", None) is found.__globals__
-    return is_current and module.partition(".")[0] == "tinker"
+    return _is_of_the_sdk(module) and getattr(sys.modules.get(module), "__dict__", None) is found.__globals__
+
+
+def _is_of_the_sdk(module: str) -> bool:
+    return module.partition(".")[0] == "tinker"
