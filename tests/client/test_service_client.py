@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+import tinker_client
 from tests.client.journal import sessions
 from tests.client.recorder import recording
 from tinker_client import SamplingClient, ServiceClient, TinkerError, types
@@ -153,6 +154,7 @@ def test_the_greeting_of_the_server_reaches_the_log(
 ) -> None:
     with caplog.at_level(logging.INFO), connect(sim_server) as service_client:
         service_client.get_server_capabilities()
+        tinker_client.callbacks.settle(10)
     assert "sim is a simulation" in caplog.text
 
 
