@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing.util
 import os
 import signal
@@ -12,12 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import hypothesis
-import pyqwest
 import pytest
-import uvloop
 
 import tinker_client
-from tests.leaks import belongings, leaked
+from tests.leaks import belongings, leaked, open_library_runtimes
 from tinker_client import ServiceClient
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
@@ -56,10 +53,7 @@ def _interrupts() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _library_runtimes() -> None:
-    """What pyqwest and libuv keep for the life of the process, once used, is no test's leak."""
-    uvloop.new_event_loop().close()
-    with contextlib.suppress(ConnectionError):
-        pyqwest.SyncClient().get("http://127.0.0.1:1/")
+    open_library_runtimes()
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pyqwest
+import uvloop
 
-__all__ = ["belongings", "leaked"]
+__all__ = ["belongings", "leaked", "open_library_runtimes"]
 
 GRACE = 5.0
 """Seconds that what is ending may take: a killed process to be reaped, a thread to return."""
+
+
+def open_library_runtimes() -> None:
+    """What pyqwest and libuv keep for the life of the process, once used, is nobody's leak."""
+    uvloop.new_event_loop().close()
+    with contextlib.suppress(ConnectionError):
+        pyqwest.SyncClient().get("http://127.0.0.1:1/")
 
 
 def belongings() -> Counter[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from tests.local_server.connection import (
@@ -22,22 +24,25 @@ SAYS_NO = {
     "the server": (RETRY, flag("sample_no_retries", True)),
 }
 
-pytestmark = [
-    pytest.mark.parametrize(("retry_config", "flags"), SAYS_NO.values(), ids=SAYS_NO),
-    pytest.mark.parametrize("one_poll", POLLS.values(), ids=POLLS),
-]
+WAYS = list(product(SAYS_NO, POLLS))
+KINDS = ("503", "500", "408", "429", "reset", "reset-mid-body", "truncate")
 
 
 @pytest.fixture
-def connected(connect: Connect, retry_config: RetryConfig, flags: list[str], one_poll: bool) -> Connect:
+def connected(connect: Connect, who: str, polls: str) -> Connect:
+    retry_config, flags = SAYS_NO[who]
+
     def start(*options: str) -> Connection:
-        polls = flag("sample_use_retrieve_futures", one_poll)
-        return connect(*options, *flags, *polls, retry_config=retry_config)
+        one_poll = flag("sample_use_retrieve_futures", POLLS[polls])
+        return connect(*options, *flags, *one_poll, retry_config=retry_config)
 
     return start
 
 
-@pytest.mark.parametrize("kind", ["503", "500", "408", "429", "reset", "reset-mid-body", "truncate"])
+@pytest.mark.parametrize(
+    ("who", "polls", "kind"),
+    [*((*WAYS[0], kind) for kind in KINDS), *((*way, kind) for way in WAYS[1:] for kind in ("503", "reset"))],
+)
 @pytest.mark.parametrize("route", ["asample", "retrieve_future"])
 def test_the_same_request_is_sent_and_fetched_again(connected: Connect, route: str, kind: str) -> None:
     connection = connected(*option("fault", f"{route}:{kind},first=1"))
@@ -45,6 +50,7 @@ def test_the_same_request_is_sent_and_fetched_again(connected: Connect, route: s
     assert connection.submitted == 1
 
 
+@pytest.mark.parametrize(("who", "polls"), WAYS)
 def test_a_result_that_is_gone_is_not_sampled_anew(connected: Connect) -> None:
     connection = connected(*option("fault", "retrieve_future:410,first=1"))
     error = connection.sampling_client().sample(prompt(1), 2, PARAMS).exception(25)

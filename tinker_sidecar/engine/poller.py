@@ -135,6 +135,7 @@ class FuturesPoller:
 
     def retrieved(self, request_id: str) -> None:
         """The server may forget the result; it is told with the next poll."""
+        self._early.pop(request_id, None)  # Told of again, as after a poll whose answer was lost.
         if self._failure is None:
             self._retrieved.append(request_id)
             self._work.set()
