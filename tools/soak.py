@@ -74,6 +74,7 @@ GROWTH = 1.3, 30e6
 
 _T = TypeVar("_T")
 _IN_PROCESS = 12.0
+BOOKS = ("_waiting", "_coming", "_given_up", "_retrieved")
 
 
 class World:
@@ -156,7 +157,7 @@ class World:
         before = resource.getrlimit(resource.RLIMIT_NPROC)
         resource.setrlimit(resource.RLIMIT_NPROC, (0, before[1]))
         sidecar().kill()
-        time.sleep(dice.uniform(0.1, 0.5))
+        time.sleep(dice.uniform(0.05, 0.15))  # Each try to replace it counts, and five a minute are allowed.
         resource.setrlimit(resource.RLIMIT_NPROC, before)
         self.report.count("threads ran out")
         self.report.count("kills")
@@ -239,7 +240,8 @@ def rounds(world: World, dice: random.Random, *, quick: bool, kills: bool) -> It
         yield 2.0, world.restart_the_server
         if not quick:
             if kills and os.geteuid() != 0:  # Nothing limits root's.
-                yield 15.0, world.run_out_of_threads
+                yield 50.0, world.run_out_of_threads
+                yield 40.0, world.fork
             yield dice.uniform(12, 20), world.fork
 
 
@@ -265,13 +267,13 @@ def soak(seconds: float, seed: int, *, quick: bool, kills: bool) -> Report:
     world.close()
     if not quick:
         report.heartbeat_gap = gap
-    sample_in_process(report, seed)
+    sample_in_process(report, seed, quick=quick)
     report.counts["leaks"] = len(left := leaked(before))
     report.broken += [f"left behind: {it}" for it in left]
     return report
 
 
-def sample_in_process(report: Report, seed: int) -> None:
+def sample_in_process(report: Report, seed: int, *, quick: bool) -> None:
     """Long enough for a heartbeat; then the engine's loops must run, and what its polls keep be nothing.
 
     From a server without faults, since after one it takes the polls minutes to give up what was cancelled.
@@ -280,8 +282,10 @@ def sample_in_process(report: Report, seed: int) -> None:
     world = World(report, seed, faults=[])
     time.sleep(_IN_PROCESS)
     world.load.stop()
-    deadline = time.monotonic() + 20
-    while (kept := _kept_by_polls()) and time.monotonic() < deadline:
+    # What the server told of that nobody has come for is kept for minutes, in case somebody does.
+    books = BOOKS if quick else (*BOOKS, "_early")
+    deadline = time.monotonic() + (20 if quick else 360)
+    while (kept := _kept_by_polls(books)) and time.monotonic() < deadline:
         time.sleep(0.1)
     if kept:
         report.broke(f"the polls' books are not empty: {kept}")
@@ -293,9 +297,7 @@ def sample_in_process(report: Report, seed: int) -> None:
     world.close()
 
 
-def _kept_by_polls() -> dict[str, int]:
-    # Not `_early`, what the server told of before its id was known here: that is kept for minutes, too.
-    books = ("_waiting", "_coming", "_given_up", "_retrieved")
+def _kept_by_polls(books: tuple[str, ...]) -> dict[str, int]:
     kept = Counter({name: len(getattr(it, name)) for it in _living(FuturesPoller) for name in books})
     return {name: count for name, count in kept.items() if count}
 

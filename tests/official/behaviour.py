@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import tinker
 from tinker import types
 
@@ -374,6 +375,34 @@ def cancelling() -> Any:
     sample(client)
     future = client.sample(PROMPT, 1, PARAMS)
     return [by(future), future.cancel(), future.cancelled()]
+
+
+@behaviour
+def waiting() -> Any:
+    """Scopes, time-outs and callbacks. Run with a server that takes a second."""
+    tinker_client.install()
+    client = create()
+    called: list[int] = []
+
+    def broken(_: Any) -> None:
+        called.append(1)
+        raise SystemExit
+
+    async def main() -> bool:
+        with anyio.move_on_after(0.1) as scope:
+            await client.sample_async(PROMPT, 1, PARAMS)
+        return bool(scope.cancelled_caught)
+
+    future = client.sample(PROMPT, 1, PARAMS)
+    future.add_done_callback(broken)
+    quiet = anyio.run(main)
+    try:
+        future.result(0.01)
+    except TimeoutError as error:
+        said = "unanswered" in str(error)
+    tokens = future.result(30 * 24 * 3600).sequences[0].tokens
+    tinker_client.callbacks.settle(30)
+    return [by(future), quiet, said, called, tokens]
 
 
 @behaviour

@@ -237,6 +237,12 @@ def test_futures_cancel(behave: Behave) -> None:
         assert behave("cancelling", server) == ["sidecar", True, True]
 
 
+def test_waiting_is_what_it_is_without_us(behave: Behave) -> None:
+    """A scope that is over ends quietly, a callback that raises harms nobody, a month is no overflow."""
+    with closing(start_local_server("sim", "--latency", "1")) as server:
+        assert behave("waiting", server) == ["sidecar", True, True, [1], TOKENS]
+
+
 def test_a_dropped_client_is_released(behave: Behave) -> None:
     assert behave("release") == [True, True]
 

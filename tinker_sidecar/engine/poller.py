@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from time import monotonic
 from typing import Annotated, Any, Literal, NamedTuple
@@ -152,7 +153,7 @@ class FuturesPoller:
         """One poll, when there is need of one; False when there can be no further one."""
         if not (self._expects_news or self._retrieved or self._cursor > self._reported_cursor):
             self._work.clear()
-            await self._work.wait()
+            await self._wait_for_work()
         try:
             await self._poll()
         except EngineError as error:
@@ -160,6 +161,16 @@ class FuturesPoller:
         self._bad_requests = self._malformed = 0
         self._waits = self._policy.delays()
         return True
+
+    async def _wait_for_work(self) -> None:
+        """Until there is something to poll for, or nobody has come for a result for long enough."""
+        patience = None
+        if self._early:
+            patience = max(0.0, next(iter(self._early.values())).since + _KEPT - monotonic()) + 0.1
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._work.wait()
+        self._tidy()
 
     async def _overcome(self, error: EngineError) -> bool:
         """Wait until it makes sense to poll again, or let everybody have `error` and say False."""
