@@ -365,6 +365,7 @@ def telemetry() -> Any:
     told = []
     client.get_telemetry().log_exception_sync = lambda error, *_: told.append(type(error).__name__)
     failed = outcome(client.sample(FAILING, 1, PARAMS))[0]
+    tinker_client.callbacks.settle(30)
     return [failed, told]
 
 

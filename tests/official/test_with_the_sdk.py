@@ -316,7 +316,7 @@ def test_every_model_has_the_tokenizer_that_the_sdk_loads() -> None:
 
 def test_there_is_one_sidecar_and_it_is_ours(behave: Behave) -> None:
     [command] = behave("processes")
-    assert command.endswith("-P -m tinker_sidecar")
+    assert command.endswith(" -m tinker_sidecar")
 
 
 def test_first_use_from_many_threads(behave: Behave) -> None:
