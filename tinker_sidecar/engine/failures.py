@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import msgspec
@@ -32,7 +33,9 @@ IS_BASE_URL_RIGHT = " (is base_url right?)"
 """What to ask whose server has never been of any use."""
 
 _MESSAGE_LIMIT = 2000
-"""Characters of a server's answer that go into a message: an HTML error page can be long."""
+"""Characters of a server's answer that go into a message."""
+
+_PAGE_LIMIT = 300
 
 
 class EngineError(Exception):
@@ -87,6 +90,8 @@ def _body(content: bytes) -> Any:
 
 
 def _detail(body: object) -> str:
+    if isinstance(body, str):  # No JSON, but a page of some web server, say: its beginning, in one line.
+        return textwrap.shorten(body, _PAGE_LIMIT, placeholder=" …")
     if isinstance(body, dict):
         for key in ("detail", "message", "error"):
             if said := body.get(key):
