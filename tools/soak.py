@@ -74,7 +74,8 @@ GROWTH = 1.3, 30e6
 
 _T = TypeVar("_T")
 _IN_PROCESS = 12.0
-BOOKS = ("_waiting", "_coming", "_given_up", "_retrieved")
+BOOKS_EMPTY = 360.0
+"""Seconds: what nobody seems to want any more is kept for five minutes, in case somebody comes for it."""
 
 
 class World:
@@ -282,12 +283,10 @@ def sample_in_process(report: Report, seed: int, *, quick: bool) -> None:
     world = World(report, seed, faults=[])
     time.sleep(_IN_PROCESS)
     world.load.stop()
-    # What the server told of that nobody has come for is kept for minutes, in case somebody does.
-    books = BOOKS if quick else (*BOOKS, "_early")
-    deadline = time.monotonic() + (20 if quick else 360)
-    while (kept := _kept_by_polls(books)) and time.monotonic() < deadline:
+    deadline = time.monotonic() + BOOKS_EMPTY
+    while not quick and (kept := _kept_by_polls()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    if kept:
+    if not quick and kept:
         report.broke(f"the polls' books are not empty: {kept}")
     [poller] = [it for it in _living(FuturesPoller) if not it._task.done()]
     [session] = [it for it in _living(Session) if poller._session is it]
@@ -297,7 +296,8 @@ def sample_in_process(report: Report, seed: int, *, quick: bool) -> None:
     world.close()
 
 
-def _kept_by_polls(books: tuple[str, ...]) -> dict[str, int]:
+def _kept_by_polls() -> dict[str, int]:
+    books = ("_waiting", "_coming", "_early", "_given_up", "_retrieved")
     kept = Counter({name: len(getattr(it, name)) for it in _living(FuturesPoller) for name in books})
     return {name: count for name, count in kept.items() if count}
 
