@@ -60,7 +60,7 @@ bench: $(VENV)/installed-dev  ## the official SDKs and ours side by side, agains
 bench-quick: $(VENV)/installed-dev  ## the same cut short and not judged (two minutes, once the SDKs are installed)
 	@$(call run_benchmarks,--quick)
 
-soak: $(VENV)/installed-dev  ## ten minutes of seeded chaos: kills, faults, forks (SOAK_ARGS=--quick: 40 s)
+soak: $(VENV)/installed-dev  ## ten minutes of seeded chaos: kills, faults, forks (SOAK_ARGS=--quick: a minute)
 	@$(python) -m tools.soak $(SOAK_ARGS)
 
 clean:  ## remove the environment, caches and output

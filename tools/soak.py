@@ -384,7 +384,7 @@ def table(report: Report, seconds: float, seed: int) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--quick", action="store_true", help="40 seconds, for CI")
+    parser.add_argument("--quick", action="store_true", help="a minute, for CI")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-kills", action="store_true", help="let the sidecar live")
     options = parser.parse_args()
