@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 
 from tinker_client.backends import get_backend
-from tinker_client.errors import SidecarError
 
 __all__ = ["Starter"]
 
@@ -28,10 +27,7 @@ class Starter:
     @property
     def running(self) -> bool:
         """Whether there is a sidecar, so that sending to it blocks nobody."""
-        try:
-            return get_backend(sidecar=True).pid is not None
-        except SidecarError:  # The interpreter is ending.
-            return False
+        return get_backend(sidecar=True).pid is not None
 
     def begin(self) -> None:
         """Have a sidecar soon, or hear later, from `when_running`, why there is none."""
