@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable
 
-__all__ = ["run_soon", "settle"]
+__all__ = ["call_isolated", "run_soon", "settle"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class _Runner:
         # No thread is to be had, as during the exit of Python 3.12: better here than never.
         with contextlib.suppress(queue.Empty):
             while True:
-                _call(self._calls.get_nowait())
+                call_isolated(self._calls.get_nowait())
 
     def settle(self, timeout: float) -> None:
         """Give what is to be called `timeout` seconds to be done with."""
@@ -60,7 +60,7 @@ class _Runner:
     def _work(self) -> None:
         while True:
             try:
-                _call(self._calls.get(timeout=_IDLE))
+                call_isolated(self._calls.get(timeout=_IDLE))
             except queue.Empty:
                 with self._lock:
                     self._running = False
@@ -70,7 +70,8 @@ class _Runner:
                     self._running = True
 
 
-def _call(call: Callable[[], object]) -> None:
+def call_isolated(call: Callable[[], object]) -> None:
+    """`call()`, whose exceptions, whatever they are, are logged: they are no business of the caller's."""
     try:
         call()
     except BaseException as error:  # noqa: BLE001 - Even `SystemExit`: it is no business of the others.

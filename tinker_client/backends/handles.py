@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import logging
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +18,7 @@ from tinker_client.backends.numbers import (
     numbers_of_the_original,
     recycle,
 )
+from tinker_client.callbacks import call_isolated
 from tinker_client.config import Settings
 from tinker_client.futures import InterruptibleFuture
 from tinker_client.telemetry import Telemetry
@@ -46,8 +46,6 @@ __all__ = [
     "create_sampler",
     "open_sessions",
 ]
-
-logger = logging.getLogger(__name__)
 
 Info = TypeVar("Info", SessionInfo, SamplerInfo)
 
@@ -319,12 +317,8 @@ _sessions: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[SessionHandle]] = 
 def _tell(clients: weakref.WeakValueDictionary[int, Client], state: str, reason: str | None) -> None:
     """Tell each client of the queue; one that raises is no business of the others."""
     for client in [reference() for reference in clients.valuerefs()]:
-        if client is None:
-            continue
-        try:
-            client._on_queue_state(state, reason)
-        except Exception:
-            logger.exception("exception calling on_queue_state_change of %r", client)
+        if client is not None:
+            call_isolated(partial(client._on_queue_state, state, reason))
 
 
 def _release(backend: Backend, number: int) -> None:
