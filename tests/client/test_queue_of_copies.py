@@ -41,13 +41,14 @@ def test_one_warning_for_all(connect: Connect, caplog: pytest.LogCaptureFixture)
     assert [record.getMessage().count("sampling is paused") for record in warnings] == [1]
 
 
-def test_each_hears_of_it_whatever_another_makes_of_it(connect: Connect) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_each_hears_of_it_whatever_another_makes_of_it(connect: Connect, error: type[BaseException]) -> None:
     heard = []
 
     class Listening(SamplingClient):
         def on_queue_state_change(self, queue_state: QueueState, queue_state_reason: str | None) -> None:
             heard.append((self, queue_state))
-            raise RuntimeError("on purpose")
+            raise error("on purpose")
 
     clients = paused(connect)
     for client in clients:
