@@ -30,7 +30,7 @@ from tinker_client.errors import (
     UnprocessableEntityError,
     from_failure,
 )
-from tinker_sidecar.protocol import Failure
+from tinker_sidecar.ipc.protocol import Failure
 
 CLASSES: list[type[TinkerError]] = [
     value

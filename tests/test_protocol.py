@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinker_client import ModelInput, SamplingParams, ServiceClient
-from tinker_client.backends import get_backend
-from tinker_sidecar import protocol
+from tinker_client.connection.backends import get_backend
+from tinker_sidecar.ipc import protocol
+from tinker_sidecar.ipc.protocol import Ack, Batch, Message, PackedTensor, PackedText, SampleResult
 from tinker_sidecar.local_server.launch import LocalServer
-from tinker_sidecar.protocol import Ack, Batch, Message, SampleResult, Tensor, TextChunk
 
 _SCALARS: dict[object, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
@@ -141,8 +141,8 @@ def test_a_malformed_frame_harms_nobody(
 
 def test_arrays_are_views_over_the_frame() -> None:
     """Decoding copies no tokens."""
-    frame = msgspec.msgpack.encode(TextChunk(memoryview(bytes(4096))))
-    tokens = msgspec.msgpack.decode(frame, type=TextChunk).tokens
+    frame = msgspec.msgpack.encode(PackedText(memoryview(bytes(4096))))
+    tokens = msgspec.msgpack.decode(frame, type=PackedText).tokens
     assert tokens.obj is frame
     assert len(frame) - 4096 < 32
 
@@ -152,7 +152,7 @@ def test_how_messages_look_on_the_wire() -> None:
     assert msgspec.msgpack.encode(Ack(5)) == b"\x92\xa3ack\x05"
     empty = Batch(1, [], [], [], [], [])
     assert len(msgspec.msgpack.encode(empty)) < 16
-    result = SampleResult([], target_prompt_logprobs=Tensor("int64", [1], memoryview(bytes(8))))
+    result = SampleResult([], target_prompt_logprobs=PackedTensor("int64", [1], memoryview(bytes(8))))
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(result))[4][:3] == ["int64", [1], bytes(8)]
 
 

@@ -9,7 +9,7 @@ The names follow the official Tinker SDK, so that code moves over by changing an
 from typing import TYPE_CHECKING, Any
 
 from tinker_client import types
-from tinker_client.backends import shutdown
+from tinker_client.connection.backends import shutdown
 from tinker_client.errors import (
     APIConnectionError,
     APIError,

@@ -12,7 +12,7 @@ import msgspec
 from tinker_client.errors import TinkerError
 from tinker_client.proxies import proxy_for
 from tinker_sidecar.credentials import fits_header, is_one_word, without_password
-from tinker_sidecar.protocol import ServiceConfig
+from tinker_sidecar.ipc.protocol import ServiceConfig
 
 __all__ = ["DEFAULT_BASE_URL", "LOCAL", "Limits", "Settings", "subprocess_sampling", "switch"]
 

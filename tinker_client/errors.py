@@ -31,7 +31,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinker_sidecar.protocol import Failure
+    from tinker_sidecar.ipc.protocol import Failure
 
 __all__ = [
     "APIConnectionError",

@@ -22,7 +22,7 @@ from tinker_client.trio_loop import in_trio, wait_in_trio
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["APIFuture", "Call", "InterruptibleFuture", "awaited", "wake_together", "within"]
+__all__ = ["APIFuture", "InterruptibleFuture", "PendingWork", "awaited", "wake_together", "within"]
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ _REENTRY = 0.001
 """Seconds, the shortest time that uvloop's timers know."""
 
 
-class Call(Protocol):
+class PendingWork(Protocol):
     """What a future needs of the call it stands for."""
 
     def describe(self) -> str:
@@ -72,7 +72,7 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
     added, unless the future is done already.
     """
 
-    call: Call | None = None
+    work: PendingWork | None = None
     """The call this is the outcome of, if whoever waits can help it along."""
 
     def __init__(self) -> None:
@@ -133,8 +133,8 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
     def _wait(self, timeout: float | None) -> None:
         """Block until the outcome is there or `timeout` is over."""
         deadline = None if timeout is None else monotonic() + timeout
-        if self.call is not None:
-            self.call.wait(self.done, timeout)
+        if self.work is not None:
+            self.work.wait(self.done, timeout)
         there = threading.Lock()
         there.acquire()
         wake = partial(_release, there)
@@ -146,8 +146,8 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
                 if there.acquire(timeout=_TURN if left is None else min(_TURN, left)):
                     return
                 left = None if deadline is None else deadline - monotonic()
-                if self.call is not None:
-                    self.call.wait(self.done, left)
+                if self.work is not None:
+                    self.work.wait(self.done, left)
         finally:
             with self._condition:
                 # A new list, since another thread may be going through the old one.
@@ -166,7 +166,7 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
             raise TimeoutError(self._describe_delay(timeout))
 
     def _describe_delay(self, timeout: float | None) -> str:
-        what = "" if self.call is None else f": {self.call.describe()}"
+        what = "" if self.work is None else f": {self.work.describe()}"
         return f"no outcome within {timeout:g} s{what}"
 
     def _watch(self) -> Generator[Any, None, T]:
@@ -183,8 +183,8 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
         import asyncio  # Here and below: half of what `import tinker_client` would take.
 
         loop = asyncio.get_running_loop()
-        if self.call is not None:
-            self.call.read_on(loop)
+        if self.work is not None:
+            self.work.read_on(loop)
         waiter = _Waiter(loop)
         if self._wake_when_done(waiter.wake):
             yield waiter
@@ -264,8 +264,8 @@ class APIFuture(InterruptibleFuture[T]):
         # Tells `wait` and `as_completed`, which a cancelled future otherwise leaves waiting.
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self.set_running_or_notify_cancel()
-        if self.call is not None:
-            self.call.cancel()
+        if self.work is not None:
+            self.work.cancel()
         return True
 
     async def result_async(self, timeout: float | None = None) -> T:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from tinker_client.errors import APIConnectionError
 from tinker_client.types._checks import TOKEN_ID, as_float, as_int, is_official, wrong_type, wrong_value
-from tinker_sidecar.protocol import Retry
+from tinker_sidecar.ipc.protocol import Retry
 
 __all__ = ["RetryConfig"]
 

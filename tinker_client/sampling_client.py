@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
-from tinker_client.backends import fork_count, get_backend
-from tinker_client.backends.handles import (
-    SamplerHandle,
-    SamplingCall,
-    SessionHandle,
+from tinker_client.config import Settings
+from tinker_client.connection.backends import fork_count, get_backend
+from tinker_client.connection.remote import (
+    PendingRequest,
+    RemoteSampler,
+    RemoteSession,
     attach_sampler,
     attach_session,
     create_sampler,
 )
-from tinker_client.config import Settings
 from tinker_client.errors import TinkerError
 from tinker_client.futures import APIFuture, InterruptibleFuture, awaited, within
 from tinker_client.queue_state import QueueState
@@ -30,7 +30,7 @@ from tinker_client.sampling_request import Asks, logprobs_arguments
 from tinker_client.telemetry import Telemetry
 from tinker_client.tokenizers import load_tokenizer
 from tinker_client.types import ModelInput, SampleResponse, SamplingParams, TensorData
-from tinker_sidecar.protocol import Sample, SamplerInfo
+from tinker_sidecar.ipc.protocol import Sample, SamplerInfo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,7 +53,7 @@ _Future = TypeVar("_Future", bound=APIFuture[Any])
 
 @dataclass(frozen=True)
 class _SamplingClientPickleState:
-    """What travels when a client is pickled: ids, settings and a flag, never a handle."""
+    """What travels when a client is pickled: ids, settings and a flag, never what is open here."""
 
     settings: Settings
     session_id: str
@@ -83,7 +83,7 @@ class SamplingClient:
 
     def __init__(
         self,
-        session: SessionHandle,
+        session: RemoteSession,
         *,
         sampling_session_id: str | None = None,
         base_model: str | None = None,
@@ -100,10 +100,10 @@ class SamplingClient:
         else:
             self._have(attach_sampler(session, sampling_session_id, base_model, retry))
 
-    def _have(self, handle: SamplerHandle) -> None:
+    def _have(self, sampler: RemoteSampler) -> None:
         self._fork_count = fork_count()
-        self._handle = handle
-        handle.clients[id(self)] = self
+        self._sampler = sampler
+        sampler.clients[id(self)] = self
 
     # Sampling
 
@@ -210,14 +210,14 @@ class SamplingClient:
 
     def _submit(self, future: _Future, *arguments: Any) -> _Future:
         ask = self._asks.ask(*arguments)
-        handle = self._handle
-        backend = handle.backend
-        if handle.generation != backend.generation:  # Always so in a forked child.
-            handle = self._opened_handle()
-            backend = handle.backend
-        request = backend.number()
-        future.call = SamplingCall(handle, request)
-        backend.submit(Sample(request, handle.number, handle.next_n(), ask.number), ask, future)
+        sampler = self._sampler
+        backend = sampler.backend
+        if sampler.generation != backend.generation:  # Always so in a forked child.
+            sampler = self._opened_sampler()
+            backend = sampler.backend
+        request = backend.new_id()
+        future.work = PendingRequest(sampler, request)
+        backend.submit(Sample(request, sampler.id, sampler.next_offset(), ask.number), ask, future)
         return future
 
     # What it is
@@ -230,7 +230,7 @@ class SamplingClient:
     @property
     def sampling_session_id(self) -> str:
         """The server's name for this sampler. Waits for it while the server has not confirmed the client."""
-        return (self._handle.known_info() or self._info().result()).sampling_session_id
+        return (self._sampler.known_info() or self._info().result()).sampling_session_id
 
     def get_tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer, loaded through transformers on first use and kept."""
@@ -246,7 +246,7 @@ class SamplingClient:
 
     def get_telemetry(self) -> Telemetry | None:
         """Where to log events about this client's session; None with `TINKER_TELEMETRY=0`."""
-        return self._handle.session.telemetry
+        return self._sampler.session.telemetry
 
     def get_sampler_handle(self) -> str:
         """A string that stands for this client's sampler, to pass where pickles cannot go.
@@ -319,9 +319,9 @@ class SamplingClient:
         return from_tinker(client, cls)
 
     def __repr__(self) -> str:
-        if "_handle" not in vars(self):  # In the traceback of the error that kept it from being made.
+        if "_sampler" not in vars(self):  # In the traceback of the error that kept it from being made.
             return f"<{type(self).__name__}, unfinished>"
-        info = self._handle.known_info()
+        info = self._sampler.known_info()
         if info is None:
             return f"<{type(self).__name__}, opening>"
         mode = "sidecar" if self._subprocess_sampling else "in process"
@@ -351,7 +351,7 @@ class SamplingClient:
         return self
 
     def _describe_delay(self, timeout: float | None) -> str:
-        return f"the server has not confirmed {self._handle.describe()} within {timeout:g} s"
+        return f"the server has not confirmed {self._sampler.describe()} within {timeout:g} s"
 
     def future(self) -> concurrent.futures.Future[Self]:
         """A future of this client, for code that wants one."""
@@ -373,10 +373,10 @@ class SamplingClient:
         """
         if queue_state == QueueState.ACTIVE:
             return
-        handle, now = self._handle, time.monotonic()
-        if now - handle.last_queue_warning < _QUEUE_WARNING_INTERVAL:
+        sampler, now = self._sampler, time.monotonic()
+        if now - sampler.last_queue_warning < _QUEUE_WARNING_INTERVAL:
             return
-        handle.last_queue_warning = now
+        sampler.last_queue_warning = now
         reason = queue_state_reason or _QUEUE_REASONS.get(queue_state, "the server gives no reason")
         logger.warning("sampling is paused for %r: %s", self, reason)
 
@@ -390,7 +390,7 @@ class SamplingClient:
 
     def _pickle_state(self) -> _SamplingClientPickleState:
         info = self._info().result()
-        session = self._handle.session
+        session = self._sampler.session
         return _SamplingClientPickleState(
             settings=session.settings,
             session_id=session.open().result().session_id,
@@ -401,19 +401,19 @@ class SamplingClient:
         )
 
     def _info(self) -> InterruptibleFuture[SamplerInfo]:
-        return self._opened_handle().open()
+        return self._opened_sampler().open()
 
-    def _opened_handle(self) -> SamplerHandle:
+    def _opened_sampler(self) -> RemoteSampler:
         """The sampler at this process's engine; in a forked child, that of a copy."""
         if self._fork_count != fork_count():
             self._attach_copy()
-        handle = self._handle
-        handle.open()
-        return handle
+        sampler = self._sampler
+        sampler.open()
+        return sampler
 
     def _attach_copy(self) -> None:
         """Become a copy of the client that the parent process has, with numbers of this process's own."""
-        parent = self._handle
+        parent = self._sampler
         info, session_id = parent.known_info(), parent.session.known_session_id()
         if info is None or session_id is None:
             raise TinkerError(

@@ -11,7 +11,14 @@ import msgspec
 
 from tinker_client.types import ModelInput, SamplingParams, TensorData
 from tinker_client.types._checks import as_int
-from tinker_sidecar.protocol import MAX_FRAME, Ask, Chunk, DmelChunk, ImageChunk, TextChunk
+from tinker_sidecar.ipc.protocol import (
+    MAX_FRAME,
+    PackedChunk,
+    PackedDmel,
+    PackedImage,
+    PackedText,
+    RequestSpec,
+)
 
 __all__ = ["Asks", "checked_message", "logprobs_arguments"]
 
@@ -48,15 +55,15 @@ def _is_encodable(value: object) -> bool:
 
 
 class Asks:
-    """Makes an `Ask` of a call's arguments, or gives the last one if they are those of the last call.
+    """Makes an `RequestSpec` of a call's arguments, or gives the last one if they are those of the last call.
 
     A group's samples have the same, and checking and packing them is most of what submitting one costs.
     """
 
     def __init__(self) -> None:
-        self._last: tuple[tuple[Any, ...], tuple[Any, Any], Ask] | None = None
+        self._last: tuple[tuple[Any, ...], tuple[Any, Any], RequestSpec] | None = None
 
-    def ask(self, prompt: Any, num_samples: Any, sampling_params: Any, *options: Any) -> Ask:
+    def ask(self, prompt: Any, num_samples: Any, sampling_params: Any, *options: Any) -> RequestSpec:
         """Raises `TypeError` or `ValueError`, naming the argument."""
         prompt, sampling_params = ModelInput.coerce(prompt), SamplingParams.coerce(sampling_params)
         arguments = (prompt, num_samples, sampling_params, *options)
@@ -86,10 +93,10 @@ def _ask(
     prompt_alt_tokens_k: int,
     prompt_logprobs_last_n: int | None,
     record_stability_info: bool = False,
-) -> Ask:
+) -> RequestSpec:
     chunks = prompt.to_wire()
     for chunk in chunks:
-        if not isinstance(chunk, TextChunk) or chunk.tokens:
+        if not isinstance(chunk, PackedText) or chunk.tokens:
             break
     else:
         raise ValueError("prompt is empty: it needs at least one token")
@@ -102,7 +109,7 @@ def _ask(
             raise ValueError(
                 "prompt_logprobs_last_n applies to prompt logprobs: set include_prompt_logprobs=True"
             )
-    ask = Ask(
+    ask = RequestSpec(
         next(_numbers),
         sum(map(_size, chunks)),
         chunks,
@@ -119,12 +126,12 @@ def _ask(
     return checked_message(ask)
 
 
-def _size(chunk: Chunk) -> int:
-    if isinstance(chunk, TextChunk):
+def _size(chunk: PackedChunk) -> int:
+    if isinstance(chunk, PackedText):
         return chunk.tokens.nbytes
-    if isinstance(chunk, ImageChunk):
+    if isinstance(chunk, PackedImage):
         return chunk.data.nbytes
-    return chunk.dmel.nbytes if isinstance(chunk, DmelChunk) else 0
+    return chunk.dmel.nbytes if isinstance(chunk, PackedDmel) else 0
 
 
 def _checked_target(target: TensorData) -> TensorData:

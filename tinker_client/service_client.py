@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
 import msgspec
 
-from tinker_client.backends import get_backend
-from tinker_client.backends.handles import SessionHandle
 from tinker_client.config import Settings, subprocess_sampling
+from tinker_client.connection.backends import get_backend
+from tinker_client.connection.remote import RemoteSession
 from tinker_client.errors import APIResponseValidationError
 from tinker_client.futures import APIFuture, InterruptibleFuture, awaited
 from tinker_client.retry_config import RetryConfig
@@ -20,7 +20,7 @@ from tinker_client.telemetry import Telemetry
 from tinker_client.types import GetServerCapabilitiesResponse
 from tinker_client.types._checks import as_float, wrong_value
 from tinker_sidecar.credentials import without_password
-from tinker_sidecar.protocol import Query
+from tinker_sidecar.ipc.protocol import Query
 
 __all__ = ["ServiceClient"]
 
@@ -103,7 +103,7 @@ class ServiceClient:
             project_id=project_id,
             display_name=display_name,
         )
-        self._session = SessionHandle(get_backend(sidecar=self._subprocess_sampling), settings, None)
+        self._session = RemoteSession(get_backend(sidecar=self._subprocess_sampling), settings, None)
         opening = self._session.open()
         if not runs_event_loop():
             opening.result()
@@ -216,7 +216,7 @@ class ServiceClient:
     def _ask_capabilities(self) -> InterruptibleFuture[Any]:
         session = self._session
         session.open()
-        return session.backend.call(lambda call: Query(call, session.number, "capabilities"))
+        return session.backend.call(lambda call: Query(call, session.id, "capabilities"))
 
 
 def _capabilities(data: Any) -> GetServerCapabilitiesResponse:

@@ -18,8 +18,8 @@ import uvloop
 import zmq
 from zmq.auth.asyncio import AsyncioAuthenticator
 
-from tinker_sidecar.exits import remove_folder
-from tinker_sidecar.handshake import (
+from tinker_sidecar.ipc.batch_scheduling import schedule_as_batch
+from tinker_sidecar.ipc.handshake import (
     USERNAME,
     ZAP_DOMAIN,
     Greeting,
@@ -27,10 +27,10 @@ from tinker_sidecar.handshake import (
     requests_endpoint,
     results_endpoint,
 )
-from tinker_sidecar.lending import LARGE, lend, take_back
-from tinker_sidecar.patience import be_patient
-from tinker_sidecar.protocol import MAX_FRAME, Ack, Batch, LogRecord, Message, Resend
-from tinker_sidecar.sockets import NO_LIMIT, GilSocket
+from tinker_sidecar.ipc.lending import LARGE, lend, take_back
+from tinker_sidecar.ipc.protocol import MAX_FRAME, Ack, Batch, LogLine, Message, Resend
+from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
+from tinker_sidecar.processes.exits import remove_folder
 
 __all__ = ["main"]
 
@@ -153,7 +153,7 @@ class _Forwarder(logging.Handler):
         message = record.getMessage()
         if record.exc_info:
             message += "\n" + self._formatter.formatException(record.exc_info)
-        event = LogRecord(record.name, record.levelno, message)
+        event = LogLine(record.name, record.levelno, message)
         self._loop.call_soon_threadsafe(self._daemon.engine.outbox.event, event)
 
 
@@ -162,7 +162,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the user's program.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # A program that ignores it has its children do so, too.
     faulthandler.enable()
-    be_patient()
+    schedule_as_batch()
     _allow_many_descriptors()
     try:
         hello = msgspec.json.decode(sys.stdin.buffer.readline(), type=Hello)

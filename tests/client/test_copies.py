@@ -307,9 +307,9 @@ def test_a_copy_of_a_sampler_that_is_gone_fails_each_time(sim_server: LocalServe
             with pytest.raises(TinkerError, match="unknown"):
                 sample(copy)
         service_client.create_sampling_client(base_model=MODEL)
-        assert copies[0]._handle is copies[1]._handle
+        assert copies[0]._sampler is copies[1]._sampler
         later = SamplingClient.from_sampler_handle(gone)
-        assert later._handle is not copies[0]._handle
+        assert later._sampler is not copies[0]._sampler
 
 
 @pytest.mark.usefixtures("host")

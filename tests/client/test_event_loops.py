@@ -300,7 +300,7 @@ def test_no_loop_is_held_up_by_a_replacement(
         client = await service_client.create_sampling_client_async(base_model="tinker-sidecar/sim")
         await sample(client)
         request.getfixturevalue("slow_interpreter")
-        pid = tinker_client.backends.get_backend(sidecar=True).pid
+        pid = tinker_client.connection.backends.get_backend(sidecar=True).pid
         assert pid is not None
         os.kill(pid, 9)
 

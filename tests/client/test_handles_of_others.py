@@ -107,7 +107,7 @@ def test_a_password_in_the_address_stays_out_of_the_handle(
     monkeypatch.setenv("TINKER_BASE_URL", address)
     monkeypatch.setenv("TINKER_API_KEY", "tml-tests")
     client = SamplingClient.from_sampler_handle(handle)
-    assert client._handle.session.settings.base_url == address
+    assert client._sampler.session.settings.base_url == address
     assert sample(client) == TOKENS
 
 

@@ -11,16 +11,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tinker_sidecar.proto import sample_response_pb2 as pb
-from tinker_sidecar.protocol import (
-    Ask,
-    SampledSequence,
+from tinker_sidecar.ipc.protocol import (
+    PackedParams,
+    PackedSequence,
+    PackedTensor,
+    PackedText,
+    PackedTopK,
+    RequestSpec,
     SampleResult,
-    SamplingParams,
-    Tensor,
-    TextChunk,
-    TopK,
 )
+from tinker_sidecar.proto import sample_response_pb2 as pb
 
 __all__ = ["JSON", "PROTOBUF", "Answer", "answers", "ask", "float32", "int32", "int64"]
 
@@ -42,10 +42,10 @@ def float32(values: Sequence[float | None]) -> memoryview:
     return memoryview(array("f", [math.nan if value is None else value for value in values]).tobytes())
 
 
-def ask(prompt_tokens: int = 4, num_samples: int = 1) -> Ask:
+def ask(prompt_tokens: int = 4, num_samples: int = 1) -> RequestSpec:
     """For nothing special, with a prompt of so many tokens."""
-    params = SamplingParams(8, None, None, 1.0, -1, 1.0)
-    return Ask(1, 4 * prompt_tokens, [TextChunk(int32(range(prompt_tokens)))], num_samples, params)
+    params = PackedParams(8, None, None, 1.0, -1, 1.0)
+    return RequestSpec(1, 4 * prompt_tokens, [PackedText(int32(range(prompt_tokens)))], num_samples, params)
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class DenseTensor:
             shape=self.shape,
         )
 
-    def expected(self) -> Tensor:
-        return Tensor(self.dtype, self.shape, self._cells)
+    def expected(self) -> PackedTensor:
+        return PackedTensor(self.dtype, self.shape, self._cells)
 
     @property
     def _cells(self) -> memoryview:
@@ -128,7 +128,7 @@ class Answer:
     def expected(self, sequence_ids: list[str]) -> SampleResult:
         return SampleResult(
             sequences=[
-                SampledSequence(
+                PackedSequence(
                     "length" if stop == "length" else "stop",
                     sequence_id,
                     int32(tokens),
@@ -150,10 +150,10 @@ class Answer:
         )
 
 
-def _topk(rows: Sequence[Row | None]) -> TopK:
+def _topk(rows: Sequence[Row | None]) -> PackedTopK:
     k = max((len(row) for row in rows if row is not None), default=0)
     cells = [cell for row in rows for cell in (row or [(0, -99999.0)] * k)]
-    return TopK(k, int32([token for token, _ in cells]), float32([logprob for _, logprob in cells]))
+    return PackedTopK(k, int32([token for token, _ in cells]), float32([logprob for _, logprob in cells]))
 
 
 def _protobuf_topk(rows: Sequence[Row | None]) -> pb.TopkLogprobs:

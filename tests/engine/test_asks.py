@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.answers import ask
 from tinker_sidecar.engine.engine import Engine
-from tinker_sidecar.protocol import Ask, Batch, Message, Sample
+from tinker_sidecar.ipc.protocol import Batch, Message, RequestSpec, Sample
 
 
 @pytest.mark.parametrize("asks", [[], [2], [1, 2]], ids=["none", "another", "no longer the last"])
@@ -26,5 +26,5 @@ def test_a_request_without_its_ask_fails(asks: list[int]) -> None:
 
 
 def _numbered(number: int) -> Message:
-    numbered: Ask = msgspec.structs.replace(ask(), number=number)
+    numbered: RequestSpec = msgspec.structs.replace(ask(), number=number)
     return numbered

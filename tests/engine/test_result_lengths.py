@@ -10,7 +10,7 @@ import pytest
 from tests.engine.answers import JSON, PROTOBUF, Answer, Row, ask
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.results import Promise, decode_answer
-from tinker_sidecar.protocol import Ask
+from tinker_sidecar.ipc.protocol import RequestSpec
 
 ENCODINGS = {"json": JSON, "protobuf": PROTOBUF}
 PROMPT = 4
@@ -37,7 +37,7 @@ def answer(content_type: str, **fields: Any) -> bytes:
     return made.json() if content_type == JSON else made.protobuf()
 
 
-def everything_asked() -> Ask:
+def everything_asked() -> RequestSpec:
     return msgspec.structs.replace(ask(PROMPT), prompt_logprobs=True, topk_prompt_logprobs=2)
 
 

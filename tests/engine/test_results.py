@@ -15,7 +15,7 @@ from tinker_client import APIResponseValidationError
 from tinker_client.types import SampleResponse
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.results import PayloadSize, Pending, Promise, decode_answer
-from tinker_sidecar.protocol import SampleResult
+from tinker_sidecar.ipc.protocol import SampleResult
 
 SEQUENCE_IDS = ["seq-a", "seq-b", "seq-c"]
 PROMISE = Promise("sampler:7", SEQUENCE_IDS)

@@ -11,9 +11,9 @@ from tinker_sidecar.local_server import promises as module
 from tinker_sidecar.local_server.engines import GenerationRequest, GenerationResult
 from tinker_sidecar.local_server.engines.sim import SimEngine
 from tinker_sidecar.local_server.journal import Journal
-from tinker_sidecar.local_server.promises import Promise, Promises
+from tinker_sidecar.local_server.promises import Promises, ServedPromise
 from tinker_sidecar.local_server.responses import HttpError
-from tinker_sidecar.local_server.sessions import Sampler, Sessions
+from tinker_sidecar.local_server.sessions import ServedSampler, Sessions
 
 REQUEST = GenerationRequest(prompt=[1], num_samples=1, max_tokens=16)
 
@@ -26,16 +26,16 @@ class Bench:
         self.sessions = Sessions(300, lambda: self.now, Journal(lambda: self.now))
         self.promises = Promises(engine or SimEngine(latency=0), self.sessions, lambda: self.now)
         session = self.sessions.create()
-        self.sampler: Sampler = self.sessions.create_sampler(session.session_id, 0, "base", None)
+        self.sampler: ServedSampler = self.sessions.create_sampler(session.session_id, 0, "base", None)
 
-    async def finished(self, seq_id: int) -> Promise:
+    async def finished(self, seq_id: int) -> ServedPromise:
         promise = self.promises.submit(self.sampler, seq_id, REQUEST, None)
         assert promise.task is not None
         await promise.task
         assert promise.done
         return promise
 
-    def status(self, promise: Promise) -> int:
+    def status(self, promise: ServedPromise) -> int:
         try:
             assert self.promises.find(promise.request_id) is promise
         except HttpError as error:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinker_sidecar.local_server.engines import Completion, GenerationResult, TopK
+from tinker_sidecar.local_server.engines import Completion, GenerationResult, TopKRows
 from tinker_sidecar.local_server.results import to_json, to_protobuf
 from tinker_sidecar.proto.sample_response_pb2 import SampleResponse
 
@@ -19,13 +19,13 @@ logprobs = st.floats(-1000, 0, width=32)
 
 
 @st.composite
-def topks(draw: st.DrawFn, length: int, *, first: bool) -> TopK:
+def topks(draw: st.DrawFn, length: int, *, first: bool) -> TopKRows:
     k = draw(st.integers(1, 4))
     row = st.lists(st.tuples(tokens, logprobs), min_size=1, max_size=k)
     rows: list[list[tuple[int, float]] | None] = [draw(row) for _ in range(length)]
     if first:
         rows[0] = None
-    return TopK(k, rows)
+    return TopKRows(k, rows)
 
 
 @st.composite
@@ -68,7 +68,7 @@ def test_json_says_what_the_engine_said(result: GenerationResult) -> None:
     assert answer["prompt_cache_hit_tokens"] == result.prompt_cache_hit_tokens
 
 
-def as_lists(topk: TopK | None) -> list[list[list[float]] | None] | None:
+def as_lists(topk: TopKRows | None) -> list[list[list[float]] | None] | None:
     if topk is None:
         return None
     return [row and [list(cell) for cell in row] for row in topk.rows]
@@ -78,7 +78,7 @@ def test_the_bytes_of_a_result() -> None:
     """What the protocol says of field numbers and array layouts, spelled out."""
     result = GenerationResult(
         completions=[
-            Completion([1, 2], [-0.5, -1.0], "length", TopK(2, [[(1, -0.5), (3, -2.0)], [(2, -1.0)]]))
+            Completion([1, 2], [-0.5, -1.0], "length", TopKRows(2, [[(1, -0.5), (3, -2.0)], [(2, -1.0)]]))
         ],
         prompt_logprobs=[None, -0.25],
         prompt_cache_hit_tokens=3,

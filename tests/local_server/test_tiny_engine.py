@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tinker_sidecar.local_server.engines import Completion, GenerationRequest, GenerationResult
 from tinker_sidecar.local_server.engines.tiny import BASE_MODEL, FOLDER, TinyEngine
-from tinker_sidecar.local_server.engines.tiny.batch import Batch, Job
+from tinker_sidecar.local_server.engines.tiny.batch import DecodingBatch, Job
 from tinker_sidecar.local_server.engines.tiny.model import Transformer
 from tinker_sidecar.local_server.engines.tiny.problems import final_answer, generate_problems, is_held_out
 from tinker_sidecar.local_server.engines.tiny.sampling import SamplingSettings, sample
@@ -395,7 +395,7 @@ ENDLESS = {"temperature": 50.0, "num_samples": 64, "max_tokens": 500}
 
 
 def test_a_cancelled_job_leaves_the_batch_and_the_others_stay() -> None:
-    batch = Batch(Transformer.load(FOLDER))
+    batch = DecodingBatch(Transformer.load(FOLDER))
     cancelled, kept = Job(request(**ENDLESS)), Job(request(temperature=0.0))
     batch.add([cancelled, kept])
     batch.step()

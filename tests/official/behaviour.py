@@ -413,7 +413,7 @@ def release() -> Any:
     client = create()
     sample(client)
     attached = weakref.ref(client.__dict__["_tinker_sidecar_client"][1])
-    handle = weakref.ref(attached()._handle)
+    handle = weakref.ref(attached()._sampler)
     del client
     gc.collect()
     return [attached() is None, handle() is None]

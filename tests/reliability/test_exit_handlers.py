@@ -116,7 +116,7 @@ DYING = (
     USED
     + """
 import atexit
-from tinker_client.backends import get_backend
+from tinker_client.connection.backends import get_backend
 
 def evaluate():
     for _ in range(3):

@@ -14,8 +14,8 @@ from tests.test_protocol import MALFORMED, values_of
 from tinker_client import TinkerError
 from tinker_client.errors import from_failure
 from tinker_client.types import SampleResponse
-from tinker_sidecar.handshake import Greeting, Hello
-from tinker_sidecar.protocol import Batch, Failure, SampleResult
+from tinker_sidecar.ipc.handshake import Greeting, Hello
+from tinker_sidecar.ipc.protocol import Batch, Failure, SampleResult
 
 decode = msgspec.msgpack.Decoder(Batch).decode
 

@@ -21,11 +21,11 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from tinker_client import SamplingClient, ServiceClient, types
-from tinker_client.backends import get_backend
-from tinker_sidecar.handshake import USERNAME
+from tinker_client.connection.backends import get_backend
+from tinker_sidecar.ipc.handshake import USERNAME
+from tinker_sidecar.ipc.protocol import CloseSession
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 from tinker_sidecar.local_server.launch import LocalServer
-from tinker_sidecar.protocol import CloseSession
 
 PARAMS = types.SamplingParams(max_tokens=4, seed=1)
 SOCKETS = ("requests", "results")

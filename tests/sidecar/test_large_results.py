@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from tinker_client import ServiceClient, types
-from tinker_sidecar.lending import LARGE
+from tinker_sidecar.ipc.lending import LARGE
 from tinker_sidecar.local_server.launch import LocalServer
 
 MODEL = "tinker-sidecar/sim"

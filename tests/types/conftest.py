@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.types.wire import float32, int32, int64
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 EMPTY = (0, -99999.0)
 
@@ -18,22 +18,22 @@ def full_result() -> protocol.SampleResult:
     """Every field in use: a prompt of three tokens, two completions."""
     return protocol.SampleResult(
         sequences=[
-            protocol.SampledSequence(
+            protocol.PackedSequence(
                 "stop",
                 "seq-a",
                 int32(5, 6),
                 float32(-0.5, -0.25),
-                protocol.TopK(2, int32(5, 9, 6, EMPTY[0]), float32(-0.5, -2, -0.25, EMPTY[1])),
+                protocol.PackedTopK(2, int32(5, 9, 6, EMPTY[0]), float32(-0.5, -2, -0.25, EMPTY[1])),
             ),
-            protocol.SampledSequence("length", "seq-b", int32(7), None),
+            protocol.PackedSequence("length", "seq-b", int32(7), None),
         ],
         prompt_logprobs=float32(math.nan, -1.5, -2.5),
-        topk_prompt_logprobs=protocol.TopK(1, int32(EMPTY[0], 3, 4), float32(EMPTY[1], -1.5, -2.5)),
+        topk_prompt_logprobs=protocol.PackedTopK(1, int32(EMPTY[0], 3, 4), float32(EMPTY[1], -1.5, -2.5)),
         prompt_cache_hit_tokens=2,
-        target_prompt_logprobs=protocol.Tensor("float32", [2, 2], float32(-1, 0, -2, -3)),
+        target_prompt_logprobs=protocol.PackedTensor("float32", [2, 2], float32(-1, 0, -2, -3)),
         prompt_alt_tokens=(
-            protocol.Tensor("int64", [2, 1], int64(8, 9)),
-            protocol.Tensor("float32", [2, 1], float32(-4, -5)),
+            protocol.PackedTensor("int64", [2, 1], int64(8, 9)),
+            protocol.PackedTensor("float32", [2, 1], float32(-4, -5)),
         ),
     )
 

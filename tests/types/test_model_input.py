@@ -22,7 +22,7 @@ from tinker_client.types import (
     ModelInput,
     ModelInputChunk,
 )
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 TOKENS = st.lists(st.integers(0, 2**31 - 1))
 NOT_TOKENS = st.one_of(
@@ -57,7 +57,7 @@ def test_the_caller_keeps_their_lists() -> None:
 def test_token_ids_survive_packing(tokens: list[int]) -> None:
     prompt = ModelInput.from_ints(tokens)
     (wire,) = prompt.to_wire()
-    assert isinstance(wire, protocol.TextChunk)
+    assert isinstance(wire, protocol.PackedText)
     assert bytes(wire.tokens) == b"".join(struct.pack("<i", token) for token in tokens)
     assert prompt.to_ints() == tokens == prompt.chunks[0].tokens  # type: ignore[union-attr]
     assert prompt.length == len(tokens)
@@ -143,9 +143,9 @@ def test_chunks_as_they_travel() -> None:
         ]
     )
     assert prompt.to_wire() == [
-        protocol.ImageChunk(memoryview(b"\x89PNG"), "png", 5),
-        protocol.ImagePointerChunk("s3://a", "jpeg", None),
-        protocol.DmelChunk(memoryview(b"\x00\x01\x02")),
+        protocol.PackedImage(memoryview(b"\x89PNG"), "png", 5),
+        protocol.PackedImagePointer("s3://a", "jpeg", None),
+        protocol.PackedDmel(memoryview(b"\x00\x01\x02")),
     ]
 
 

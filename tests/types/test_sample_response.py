@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.types.wire import float32, int32
 from tinker_client.errors import APIResponseValidationError
 from tinker_client.types import PromptAltTokens, SampledSequence, SampleResponse, TensorData, TopkLogprobs
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 FLOATS = st.floats(width=32, allow_nan=False)
 TOKENS = st.lists(st.integers(0, 2**31 - 1), max_size=20)
@@ -109,7 +109,7 @@ def test_arrays_are_the_callers_own(full_payload: bytes) -> None:
 )
 def test_what_goes_in_comes_out(tokens: list[int], logprobs: list[float], prompt: list[float | None]) -> None:
     result = protocol.SampleResult(
-        [protocol.SampledSequence("stop", "", int32(*tokens), float32(*logprobs))],
+        [protocol.PackedSequence("stop", "", int32(*tokens), float32(*logprobs))],
         float32(*[math.nan if value is None else value for value in prompt]),
     )
     response = response_of(result)
@@ -140,7 +140,7 @@ def test_rows_of_pairs_survive(rows: list[list[tuple[int, float]] | None]) -> No
 
 
 def test_no_rows_are_no_topk() -> None:
-    sequence = protocol.SampledSequence("stop", "", int32(), None, protocol.TopK(5, int32(), float32()))
+    sequence = protocol.PackedSequence("stop", "", int32(), None, protocol.PackedTopK(5, int32(), float32()))
     (view,) = response_of(protocol.SampleResult([sequence])).sequences
     assert view.topk_logprobs is view.topk_logprobs_np is None
 
@@ -268,7 +268,7 @@ def test_a_result_may_gain_fields(full_result: protocol.SampleResult) -> None:
 
 def test_reprs_show_counts() -> None:
     response = response_of(
-        protocol.SampleResult([protocol.SampledSequence("length", "a", int32(*range(100_000)), None)])
+        protocol.SampleResult([protocol.PackedSequence("length", "a", int32(*range(100_000)), None)])
     )
     assert repr(response) == "SampleResponse(1 sequences, 100000 tokens)"
     assert repr(response.sequences[0]) == (

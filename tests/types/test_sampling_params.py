@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinker_client.types import SamplingParams
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 
 def test_defaults() -> None:
     params = SamplingParams()
-    assert params.to_wire() == protocol.SamplingParams(None, None, None, 1.0, -1, 1.0)
+    assert params.to_wire() == protocol.PackedParams(None, None, None, 1.0, -1, 1.0)
 
 
 @pytest.mark.parametrize(

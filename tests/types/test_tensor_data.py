@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as npst
 
 from tinker_client.errors import APIResponseValidationError
 from tinker_client.types import TensorData
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 SHAPES = npst.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5)
 ARRAYS = npst.arrays(np.int64, SHAPES) | npst.arrays(np.float32, SHAPES)
@@ -46,7 +46,7 @@ def test_dense_tensors_survive(array: np.ndarray) -> None:
     assert tensor.to_numpy().dtype == array.dtype
     assert TensorData.from_wire(tensor.to_wire()) == tensor
     encoded = msgspec.msgpack.encode(tensor.to_wire())
-    assert TensorData.from_wire(msgspec.msgpack.decode(encoded, type=protocol.Tensor)) == tensor
+    assert TensorData.from_wire(msgspec.msgpack.decode(encoded, type=protocol.PackedTensor)) == tensor
     assert len(tensor.data) == array.size
 
 
@@ -157,7 +157,7 @@ def test_a_wrong_sparse_tensor_is_refused(changes: dict[str, Any], message: str)
 
 @given(
     st.builds(
-        protocol.Tensor,
+        protocol.PackedTensor,
         dtype=st.sampled_from(["int64", "float32", "int32", ""]),
         shape=st.none() | st.lists(st.integers(-2, 4), max_size=3),
         data=st.binary(max_size=32).map(memoryview),
@@ -166,7 +166,7 @@ def test_a_wrong_sparse_tensor_is_refused(changes: dict[str, Any], message: str)
         col=st.none() | st.binary(max_size=32).map(memoryview),
     )
 )
-def test_any_tensor_from_the_engine_is_read_or_refused(wire: protocol.Tensor) -> None:
+def test_any_tensor_from_the_engine_is_read_or_refused(wire: protocol.PackedTensor) -> None:
     with suppress(APIResponseValidationError):
         tensor = TensorData.from_wire(wire)
         assert list(tensor.to_numpy().shape) == tensor.shape

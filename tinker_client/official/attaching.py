@@ -5,9 +5,9 @@ from __future__ import annotations
 import weakref
 from typing import Any, TypeVar
 
-from tinker_client.backends import get_backend
-from tinker_client.backends.handles import SessionHandle, attach_session
 from tinker_client.config import subprocess_sampling
+from tinker_client.connection.backends import get_backend
+from tinker_client.connection.remote import RemoteSession, attach_session
 from tinker_client.errors import TinkerError
 from tinker_client.official.results import MisfitError
 from tinker_client.official.sdk import Sdk
@@ -56,8 +56,8 @@ class AttachedClient(SamplingClient):
     sdk: Sdk
 
     @property
-    def session(self) -> SessionHandle:
-        return self._handle.session
+    def session(self) -> RemoteSession:
+        return self._sampler.session
 
     def on_queue_state_change(self, queue_state: QueueState, queue_state_reason: str | None) -> None:
         if self.official is not None and (client := self.official()) is not None:

@@ -17,7 +17,7 @@ from tinker_client.official.errors import official_error
 from tinker_client.official.sdk import Sdk
 from tinker_client.types import SampleResponse
 
-__all__ = ["OfficialCall", "future_class"]
+__all__ = ["OfficialRequest", "future_class"]
 
 
 class RoutedFuture(APIFuture[Any]):
@@ -72,14 +72,14 @@ def future_class(sdk: Sdk) -> type[RoutedFuture]:
     )
 
 
-class OfficialCall:
+class OfficialRequest:
     """A call that went the official path after all, for the future that had been given out for it."""
 
     def __init__(self, official: Any, future: APIFuture[Any]) -> None:
         # A version's APIFuture has the concurrent one inside, others return that itself.
         inner = official.future() if hasattr(official, "future") else official
         self._inner: concurrent.futures.Future[Any] = inner
-        future.call = self
+        future.work = self
         inner.add_done_callback(lambda done: _copy(done, future))
 
     def describe(self) -> str:

@@ -6,12 +6,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from tinker_client.backends import fork_count, get_backend
-from tinker_client.backends.handles import SessionHandle
+from tinker_client.connection.backends import fork_count, get_backend
+from tinker_client.connection.remote import RemoteSession
 from tinker_client.errors import SidecarError, TinkerError
 from tinker_client.official.attaching import AttachedClient, attach
 from tinker_client.official.errors import official_error
-from tinker_client.official.futures import OfficialCall, future_class
+from tinker_client.official.futures import OfficialRequest, future_class
 from tinker_client.official.requests import Arguments, understood
 from tinker_client.official.sdk import Sdk
 from tinker_client.official.starting import Starter
@@ -35,7 +35,7 @@ class Router:
         self.enabled = True
         self.future_class = future_class(sdk)
         self.starter = Starter()
-        self._sessions: weakref.WeakKeyDictionary[Any, SessionHandle] = weakref.WeakKeyDictionary()
+        self._sessions: weakref.WeakKeyDictionary[Any, RemoteSession] = weakref.WeakKeyDictionary()
 
     def submit(self, client: Any, arguments: Arguments, wanted: str, official: Callable[[], Any]) -> Any:
         """The future of a request. `official` makes the same call the official way."""
@@ -71,11 +71,11 @@ class Router:
             if error is not None:
                 self._give_up(error)
             if error is not None or not self._send(client, future, arguments):
-                OfficialCall(official(), future)
+                OfficialRequest(official(), future)
         except Exception as refusal:  # noqa: BLE001 - The caller has left; only the future is there to tell.
             future.set_exception(refusal)
-        if future.cancelled() and future.call is not None:
-            future.call.cancel()
+        if future.cancelled() and future.work is not None:
+            future.work.cancel()
 
     def _send(self, client: Any, future: Any, arguments: Arguments) -> bool:
         """Whether the request is on its way; if not, it is for the official client to say why."""

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from tinker_client.backends import get_backend
+from tinker_client.connection.backends import get_backend
 
 __all__ = ["Starter"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 from typing import Any
 
-from tinker_client.backends import get_backend
-from tinker_client.backends.handles import SessionHandle, open_sessions
+from tinker_client.connection.backends import get_backend
+from tinker_client.connection.remote import RemoteSession, open_sessions
 from tinker_client.errors import TinkerError
 from tinker_client.official.installing import installed
 from tinker_sidecar import __version__
-from tinker_sidecar.protocol import Query
+from tinker_sidecar.ipc.protocol import Query
 
 __all__ = ["status"]
 
@@ -47,9 +47,9 @@ def _sidecar() -> str:
     return f"sidecar pid {backend.pid}, {count}, {heartbeat}"
 
 
-def _heartbeat_age(session: SessionHandle) -> float | None:
+def _heartbeat_age(session: RemoteSession) -> float | None:
     """Seconds since the server last took this session's heartbeat, if it has and the sidecar says so."""
-    answer = session.backend.call(lambda call: Query(call, session.number, "heartbeat"))
+    answer = session.backend.call(lambda call: Query(call, session.id, "heartbeat"))
     try:
         data: Any = answer.result(_PATIENCE)
     except (TinkerError, concurrent.futures.TimeoutError):

@@ -12,7 +12,7 @@ from tinker_client.types._values import Latest, Model
 from tinker_client.types.model_input_chunk import EncodedTextChunk, ModelInputChunk, as_chunk
 
 if TYPE_CHECKING:
-    from tinker_sidecar import protocol
+    from tinker_sidecar.ipc import protocol
 
 __all__ = ["ModelInput"]
 
@@ -90,7 +90,7 @@ class ModelInput(Model, frozen=True, kw_only=True):
         """A new prompt with one more token."""
         return self.append(EncodedTextChunk(tokens=[token]))
 
-    def to_wire(self) -> list[protocol.Chunk]:
+    def to_wire(self) -> list[protocol.PackedChunk]:
         return [chunk.to_wire() for chunk in self.chunks]
 
 

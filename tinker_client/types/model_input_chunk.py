@@ -13,8 +13,8 @@ from tinker_client.types._cells import int32_list, pack_token_ids
 from tinker_client.types._checks import INT64, as_int, is_official, short, wrong_type, wrong_value
 from tinker_client.types._pydantic import PydanticModel
 from tinker_client.types._values import Model, View, lazy
-from tinker_sidecar import protocol
-from tinker_sidecar.varint import read_varint
+from tinker_sidecar.ipc import protocol
+from tinker_sidecar.ipc.varint import read_varint
 
 __all__ = [
     "DmelChunk",
@@ -67,8 +67,8 @@ class EncodedTextChunk(View, PydanticModel):
         """How many tokens the chunk takes in the context."""
         return len(self._packed) // 4
 
-    def to_wire(self) -> protocol.TextChunk:
-        return protocol.TextChunk(memoryview(self._packed))
+    def to_wire(self) -> protocol.PackedText:
+        return protocol.PackedText(memoryview(self._packed))
 
     def _fields(self) -> dict[str, Any]:
         return {"tokens": int32_list(self._packed), "type": self.type}
@@ -127,8 +127,8 @@ class ImageChunk(Model, frozen=True, kw_only=True):
         """`expected_tokens`; a ValueError when that is not set."""
         return _expected(self)
 
-    def to_wire(self) -> protocol.ImageChunk:
-        return protocol.ImageChunk(memoryview(self.data), self.format, self.expected_tokens)
+    def to_wire(self) -> protocol.PackedImage:
+        return protocol.PackedImage(memoryview(self.data), self.format, self.expected_tokens)
 
     def __repr__(self) -> str:
         return (
@@ -168,8 +168,8 @@ class ImageAssetPointerChunk(Model, frozen=True, kw_only=True):
         """`expected_tokens`; a ValueError when that is not set."""
         return _expected(self)
 
-    def to_wire(self) -> protocol.ImagePointerChunk:
-        return protocol.ImagePointerChunk(self.location, self.format, self.expected_tokens)
+    def to_wire(self) -> protocol.PackedImagePointer:
+        return protocol.PackedImagePointer(self.location, self.format, self.expected_tokens)
 
 
 class DmelChunk(Model, frozen=True, kw_only=True):
@@ -193,8 +193,8 @@ class DmelChunk(Model, frozen=True, kw_only=True):
         """The tensor's first dimension; a ValueError when the bytes don't start like a tensor."""
         return _first_dimension(self.dmel)
 
-    def to_wire(self) -> protocol.DmelChunk:
-        return protocol.DmelChunk(memoryview(self.dmel))
+    def to_wire(self) -> protocol.PackedDmel:
+        return protocol.PackedDmel(memoryview(self.dmel))
 
     def __repr__(self) -> str:
         return f"DmelChunk(dmel=<{len(self.dmel)} bytes>)"

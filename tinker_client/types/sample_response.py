@@ -21,7 +21,7 @@ from tinker_client.types.topk_logprobs import (
     unpack_topk,
     unpack_topk_np,
 )
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

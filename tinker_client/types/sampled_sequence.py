@@ -17,7 +17,7 @@ from tinker_client.types._cells import (
 from tinker_client.types._checks import short, wrong_type, wrong_value
 from tinker_client.types._values import View, lazy
 from tinker_client.types.topk_logprobs import TopkLogprobs, TopkRows, pack_topk, unpack_topk, unpack_topk_np
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ class SampledSequence(View):
     """
 
     __slots__ = ("_exact", "_wire")
-    _wire: protocol.SampledSequence
+    _wire: protocol.PackedSequence
     _exact: dict[str, Any] | None
     """Lists given to the constructor whose floats may not fit float32."""
 
@@ -77,7 +77,7 @@ class SampledSequence(View):
         all_tokens = one_of("tokens", tokens, tokens_np)
         all_logprobs = one_of("logprobs", logprobs, logprobs_np)
         topk = one_of("topk_logprobs", topk_logprobs, topk_logprobs_np)
-        wire = protocol.SampledSequence(
+        wire = protocol.PackedSequence(
             stop_reason=stop_reason,
             sequence_id=sequence_id,
             tokens=memoryview(pack_token_ids("tokens", () if all_tokens is None else all_tokens)),
@@ -129,7 +129,7 @@ class SampledSequence(View):
         """The same as two matrices, or None if not asked for."""
         return unpack_topk_np(self._wire.topk_logprobs)
 
-    def to_wire(self) -> protocol.SampledSequence:
+    def to_wire(self) -> protocol.PackedSequence:
         return self._wire
 
     def __eq__(self, other: object) -> bool:
@@ -151,7 +151,7 @@ class SampledSequence(View):
         return _unpickle, (msgspec.msgpack.encode(self._wire), self._exact)
 
 
-def view_sequence(wire: protocol.SampledSequence, exact: dict[str, Any] | None = None) -> SampledSequence:
+def view_sequence(wire: protocol.PackedSequence, exact: dict[str, Any] | None = None) -> SampledSequence:
     sequence = SampledSequence.__new__(SampledSequence)
     _set(sequence, "_wire", wire)
     _set(sequence, "_exact", exact)
@@ -161,7 +161,7 @@ def view_sequence(wire: protocol.SampledSequence, exact: dict[str, Any] | None =
 
 
 def _unpickle(encoded: bytes, exact: dict[str, Any] | None) -> SampledSequence:
-    return view_sequence(msgspec.msgpack.decode(encoded, type=protocol.SampledSequence), exact)
+    return view_sequence(msgspec.msgpack.decode(encoded, type=protocol.PackedSequence), exact)
 
 
 def one_of(name: str, listed: Any, array: Any) -> Any:

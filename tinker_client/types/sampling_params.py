@@ -17,7 +17,7 @@ from tinker_client.types._checks import (
     wrong_value,
 )
 from tinker_client.types._values import Latest, Model
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 __all__ = ["SamplingParams"]
 
@@ -80,10 +80,10 @@ class SamplingParams(Model, frozen=True, kw_only=True):
             return _of_official(values, lambda: cls(**dict(zip(cls.__struct_fields__, values, strict=True))))
         raise wrong_type("sampling_params", "a types.SamplingParams", value)
 
-    def to_wire(self) -> protocol.SamplingParams:
+    def to_wire(self) -> protocol.PackedParams:
         # A list even of one string: some servers refuse a bare one.
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
-        return protocol.SamplingParams(
+        return protocol.PackedParams(
             max_tokens=self.max_tokens,
             seed=self.seed,
             stop=None if stop is None else list(stop),

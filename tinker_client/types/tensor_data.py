@@ -11,7 +11,7 @@ from tinker_client.errors import APIResponseValidationError
 from tinker_client.types._cells import count_cells
 from tinker_client.types._checks import INT64, as_int, is_official, wrong_type, wrong_value
 from tinker_client.types._values import View
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class TensorData(View):
     """
 
     __slots__ = ("_wire",)
-    _wire: protocol.Tensor
+    _wire: protocol.PackedTensor
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class TensorData(View):
             col = _packed(_array("sparse_col_indices", sparse_col_indices, "int64"))
         if sizes is None and crow is None:
             sizes = list(values.shape)
-        wire = protocol.Tensor(dtype, sizes, _packed(values), crow, col)
+        wire = protocol.PackedTensor(dtype, sizes, _packed(values), crow, col)
         _check(wire)
         _set(self, "_wire", wire)
 
     @classmethod
-    def from_wire(cls, wire: protocol.Tensor) -> TensorData:
+    def from_wire(cls, wire: protocol.PackedTensor) -> TensorData:
         """A view over a tensor from the engine; `APIResponseValidationError` if it makes no sense."""
         tensor = cls.__new__(cls)
         try:
@@ -189,7 +189,7 @@ class TensorData(View):
         nested: list[Any] = self.to_numpy(pad_value).tolist()
         return nested
 
-    def to_wire(self) -> protocol.Tensor:
+    def to_wire(self) -> protocol.PackedTensor:
         return self._wire
 
     def __eq__(self, other: object) -> bool:
@@ -210,7 +210,7 @@ class TensorData(View):
 
 def _unpickle(encoded: bytes) -> TensorData:
     tensor = TensorData.__new__(TensorData)
-    _set(tensor, "_wire", msgspec.msgpack.decode(encoded, type=protocol.Tensor))
+    _set(tensor, "_wire", msgspec.msgpack.decode(encoded, type=protocol.PackedTensor))
     return tensor
 
 
@@ -279,7 +279,7 @@ def _pad(pad_value: object) -> int:
     return as_int("pad_value", pad_value, "an int", INT64)
 
 
-def _check(wire: protocol.Tensor) -> None:
+def _check(wire: protocol.PackedTensor) -> None:
     """A ValueError that says in what way `wire` is not a tensor."""
     if wire.dtype not in _SIZES:
         raise ValueError(f"unknown dtype {wire.dtype!r}")

@@ -18,7 +18,7 @@ from tinker_client.types._cells import (
 )
 from tinker_client.types._checks import wrong_type
 from tinker_client.types._pydantic import PydanticField
-from tinker_sidecar import protocol
+from tinker_sidecar.ipc import protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,23 +89,25 @@ class TopkLogprobs(PydanticField, msgspec.Struct, frozen=True):
         return f"TopkLogprobs(positions={positions}, k={k})"
 
 
-def pack_topk(name: str, topk: TopkLogprobs | Sequence[Sequence[tuple[int, float]] | None]) -> protocol.TopK:
+def pack_topk(
+    name: str, topk: TopkLogprobs | Sequence[Sequence[tuple[int, float]] | None]
+) -> protocol.PackedTopK:
     """Matrices, or rows of pairs, as they travel; short rows are filled with the empty cell."""
     if isinstance(topk, TopkLogprobs):
         ids, logprobs = topk.token_ids, topk.logprobs
-        return protocol.TopK(ids.shape[1], memoryview(ids.tobytes()), memoryview(logprobs.tobytes()))
+        return protocol.PackedTopK(ids.shape[1], memoryview(ids.tobytes()), memoryview(logprobs.tobytes()))
     if isinstance(topk, str) or not isinstance(topk, Sequence):
         raise wrong_type(name, "TopkLogprobs, or a list of lists of (token id, logprob) pairs", topk)
     k = max((len(row) for row in topk if row is not None), default=0)
     cells = [cell for row in topk for cell in [*(row or ()), *[_EMPTY] * (k - len(row or ()))]]
-    return protocol.TopK(
+    return protocol.PackedTopK(
         k,
         memoryview(pack_token_ids(name, [token_id for token_id, _ in cells])),
         memoryview(pack_floats(name, [logprob for _, logprob in cells])),
     )
 
 
-def check_topk(name: str, topk: protocol.TopK) -> None:
+def check_topk(name: str, topk: protocol.PackedTopK) -> None:
     """A ValueError when the cells do not fill two matrices of one shape."""
     cells = count_cells(f"{name}.token_ids", topk.token_ids)
     # Without a row there may be no k either.
@@ -114,7 +116,7 @@ def check_topk(name: str, topk: protocol.TopK) -> None:
         raise ValueError(f"{name} has {len(topk.token_ids)} and {len(topk.logprobs)} bytes for k={topk.k}")
 
 
-def unpack_topk(topk: protocol.TopK | None) -> TopkRows | None:
+def unpack_topk(topk: protocol.PackedTopK | None) -> TopkRows | None:
     """Rows of pairs without the empty cells; None for no cells at all, as the official SDK has it."""
     if topk is None or not topk.token_ids:
         return None
@@ -129,7 +131,7 @@ def _trimmed(row: list[tuple[int, float]]) -> list[tuple[int, float]] | None:
     return row or None
 
 
-def unpack_topk_np(topk: protocol.TopK | None) -> TopkLogprobs | None:
+def unpack_topk_np(topk: protocol.PackedTopK | None) -> TopkLogprobs | None:
     if topk is None or not topk.token_ids:
         return None
     token_ids, logprobs = int32_array(topk.token_ids), float32_array(topk.logprobs)

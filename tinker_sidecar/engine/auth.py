@@ -14,8 +14,8 @@ from tinker_sidecar.credentials import is_one_word
 from tinker_sidecar.engine.command import run_command
 from tinker_sidecar.engine.failures import EngineError, connection_error
 from tinker_sidecar.engine.http import Http
+from tinker_sidecar.ipc.protocol import Failure, ServiceConfig
 from tinker_sidecar.logs import engine_logger
-from tinker_sidecar.protocol import Failure, ServiceConfig
 
 __all__ = ["Auth"]
 

@@ -12,10 +12,8 @@ from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.sampler import Sampler, open_sampler, sampler_route
 from tinker_sidecar.engine.session import Session
-from tinker_sidecar.logs import engine_logger
-from tinker_sidecar.protocol import (
+from tinker_sidecar.ipc.protocol import (
     Ack,
-    Ask,
     Batch,
     Cancel,
     CloseSampler,
@@ -26,10 +24,12 @@ from tinker_sidecar.protocol import (
     OpenSampler,
     OpenSession,
     Query,
-    QueueState,
+    QueueStateEvent,
     Reply,
+    RequestSpec,
     Sample,
 )
+from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Engine"]
 
@@ -54,11 +54,11 @@ class Engine:
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
         self._session_of: dict[int, int] = {}
         self._requests: dict[int, asyncio.Task[None]] = {}
-        self._ask: Ask | None = None
+        self._ask: RequestSpec | None = None
         self._sampler_of: dict[int, int] = {}
         self._closings: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Ask: self._on_ask,
+            RequestSpec: self._on_ask,
             Sample: self._on_sample,
             Query: self._on_query,
             Ack: self._on_ack,
@@ -77,7 +77,7 @@ class Engine:
         except Exception as error:
             logger.error("unexpected error at a %s message", type(message).__name__, exc_info=error)
 
-    def _on_ask(self, message: Ask) -> None:
+    def _on_ask(self, message: RequestSpec) -> None:
         self._ask = message
 
     def _on_sample(self, message: Sample) -> None:
@@ -136,7 +136,7 @@ class Engine:
 
     # Requests
 
-    async def _sample(self, request: Sample, ask: Ask) -> None:
+    async def _sample(self, request: Sample, ask: RequestSpec) -> None:
         number = request.request
         try:
             sampler = await self._opened(self._samplers.get(request.sampler))
@@ -196,7 +196,7 @@ class Engine:
         return await asyncio.shield(opening)
 
     def _queue_state(self, sampler: int, state: str, reason: str | None) -> None:
-        self.outbox.event(QueueState(sampler, state, reason))
+        self.outbox.event(QueueStateEvent(sampler, state, reason))
 
     # Tasks
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tinker_sidecar.protocol import Failure
+from tinker_sidecar.ipc.protocol import Failure
 
 __all__ = [
     "IS_BASE_URL_RIGHT",

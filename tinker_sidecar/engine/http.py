@@ -29,7 +29,7 @@ from tinker_sidecar.engine.failures import (
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.pace import Pace
 from tinker_sidecar.engine.transports import open_transport
-from tinker_sidecar.protocol import Failure
+from tinker_sidecar.ipc.protocol import Failure
 
 __all__ = ["API", "SDK_VERSION", "Http", "Lane", "Response"]
 

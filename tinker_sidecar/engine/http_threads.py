@@ -11,8 +11,8 @@ import os
 
 from pyqwest import SyncClient, SyncHTTPTransport
 
-from tinker_sidecar.patience import starts_patient_threads
-from tinker_sidecar.room import check_descriptors, check_threads
+from tinker_sidecar.ipc.batch_scheduling import starting_batch_threads
+from tinker_sidecar.processes.room import check_descriptors, check_threads
 
 __all__ = ["start_http_threads"]
 
@@ -31,7 +31,7 @@ def start_http_threads(besides: int) -> None:
     check_threads(_workers() + _PASSING + besides)
     client = SyncClient(SyncHTTPTransport(enable_otel=False))
     # It does not do files, and has its threads when it says so.
-    with starts_patient_threads(), contextlib.suppress(RuntimeError):
+    with starting_batch_threads(), contextlib.suppress(RuntimeError):
         client.get("file:///")
 
 

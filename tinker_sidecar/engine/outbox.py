@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tinker_sidecar.protocol import Batch, Event, Failure, Reply
+from tinker_sidecar.ipc.protocol import Batch, Event, Failure, Reply
 
 __all__ = ["Outbox"]
 

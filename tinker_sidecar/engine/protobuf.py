@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinker_sidecar.varint import read_varint
+from tinker_sidecar.ipc.varint import read_varint
 
 __all__ = ["Message"]
 

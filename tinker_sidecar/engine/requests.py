@@ -7,7 +7,14 @@ from typing import Any
 
 import msgspec
 
-from tinker_sidecar.protocol import Ask, Chunk, ImageChunk, ImagePointerChunk, Tensor, TextChunk
+from tinker_sidecar.ipc.protocol import (
+    PackedChunk,
+    PackedImage,
+    PackedImagePointer,
+    PackedTensor,
+    PackedText,
+    RequestSpec,
+)
 
 __all__ = ["AsampleEncoder", "longest_answer", "prompt_length"]
 
@@ -27,7 +34,7 @@ class AsampleEncoder:
         self._head = b'{"sampling_session_id":%b,"seq_id":' % _encode(sampling_session_id)
         self._last: tuple[int, bytes] = (0, b"")
 
-    def encode(self, ask: Ask, seq_id: int) -> bytes:
+    def encode(self, ask: RequestSpec, seq_id: int) -> bytes:
         number, tail = self._last
         if number != ask.number:
             tail = _encode_ask(ask)[1:]
@@ -35,7 +42,7 @@ class AsampleEncoder:
         return b"%b%d,%b" % (self._head, seq_id, tail)
 
 
-def _encode_ask(ask: Ask) -> bytes:
+def _encode_ask(ask: RequestSpec) -> bytes:
     """A field newer than the oldest servers is sent only when used."""
     params = ask.params
     body: dict[str, Any] = {
@@ -70,20 +77,20 @@ def _encode_ask(ask: Ask) -> bytes:
     return _encode(body)
 
 
-def prompt_length(prompt: list[Chunk]) -> int | None:
+def prompt_length(prompt: list[PackedChunk]) -> int | None:
     """Tokens in `prompt`, or None when an image's length is the server's to say."""
     length = 0
     for chunk in prompt:
-        if isinstance(chunk, TextChunk):
+        if isinstance(chunk, PackedText):
             length += len(chunk.tokens) // 4
-        elif isinstance(chunk, (ImageChunk, ImagePointerChunk)) and chunk.expected_tokens is not None:
+        elif isinstance(chunk, (PackedImage, PackedImagePointer)) and chunk.expected_tokens is not None:
             length += chunk.expected_tokens
         else:
             return None
     return length
 
 
-def longest_answer(ask: Ask) -> int | None:
+def longest_answer(ask: RequestSpec) -> int | None:
     """Bytes that a result can have; None when that is the server's to say."""
     prompt_tokens, max_tokens = prompt_length(ask.prompt), ask.params.max_tokens
     if prompt_tokens is None or max_tokens is None:
@@ -96,16 +103,16 @@ def longest_answer(ask: Ask) -> int | None:
     return _BYTES_A_NUMBER * numbers + _ALL_ELSE
 
 
-def _chunk(chunk: Chunk) -> dict[str, Any]:
-    if isinstance(chunk, TextChunk):
+def _chunk(chunk: PackedChunk) -> dict[str, Any]:
+    if isinstance(chunk, PackedText):
         return {"type": "encoded_text", "tokens": chunk.tokens.cast("i").tolist()}
-    if isinstance(chunk, ImageChunk):
+    if isinstance(chunk, PackedImage):
         fields: dict[str, Any] = {
             "type": "image",
             "data": base64.b64encode(chunk.data).decode(),
             "format": chunk.format,
         }
-    elif isinstance(chunk, ImagePointerChunk):
+    elif isinstance(chunk, PackedImagePointer):
         fields = {"type": "image_asset_pointer", "location": chunk.location, "format": chunk.format}
     else:
         return {"type": "dmel", "dmel": base64.b64encode(chunk.dmel).decode()}
@@ -114,7 +121,7 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
     return fields
 
 
-def _tensor(tensor: Tensor) -> dict[str, Any]:
+def _tensor(tensor: PackedTensor) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "data": tensor.data.cast("q" if tensor.dtype == "int64" else "f").tolist(),
         "dtype": tensor.dtype,

@@ -12,7 +12,14 @@ from msgspec import Meta
 from tinker_sidecar.engine.failures import EngineError, invalid_response
 from tinker_sidecar.engine.protobuf import Message
 from tinker_sidecar.engine.requests import prompt_length
-from tinker_sidecar.protocol import Ask, Failure, SampledSequence, SampleResult, Tensor, TopK
+from tinker_sidecar.ipc.protocol import (
+    Failure,
+    PackedSequence,
+    PackedTensor,
+    PackedTopK,
+    RequestSpec,
+    SampleResult,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +47,7 @@ class Promise(msgspec.Struct):
 
 
 class Pending(msgspec.Struct):
-    """Ask again."""
+    """RequestSpec again."""
 
     queue_state: str | None
     reason: str | None
@@ -94,7 +101,7 @@ _decode_json = msgspec.json.Decoder(_JsonAnswer).decode
 
 
 def decode_answer(
-    content_type: str, content: bytes, promise: Promise, ask: Ask
+    content_type: str, content: bytes, promise: Promise, ask: RequestSpec
 ) -> bytes | Pending | PayloadSize:
     """What a 200 from `retrieve_future` says of who asked for `ask`; a result comes as an encoded
     `SampleResult`.
@@ -145,7 +152,7 @@ def _not_a_result(answer: _JsonAnswer, content: bytes, promise: Promise) -> Pend
     raise invalid_response(f"the result of request {promise.request_id} has no `sequences`", content)
 
 
-def _check_lengths(ask: Ask, prompt_tokens: int | None, result: SampleResult) -> None:
+def _check_lengths(ask: RequestSpec, prompt_tokens: int | None, result: SampleResult) -> None:
     """Raise ValueError unless there is one entry a token, and a sequence for each sample.
 
     A body cut short can still parse.
@@ -169,12 +176,12 @@ def _check_length(name: str, values: memoryview | None, tokens: int) -> None:
         raise ValueError(f"{len(values) // 4} {name} for {tokens} tokens")
 
 
-def _check_rows(name: str, topk: TopK | None, tokens: int) -> None:
+def _check_rows(name: str, topk: PackedTopK | None, tokens: int) -> None:
     if topk is not None and topk.k and len(topk.token_ids) != 4 * topk.k * tokens:
         raise ValueError(f"{len(topk.token_ids) // (4 * topk.k)} rows of {name} for {tokens} tokens")
 
 
-def _check_honoured(ask: Ask, result: SampleResult) -> None:
+def _check_honoured(ask: RequestSpec, result: SampleResult) -> None:
     """Fail where a server too old for a feature ignored it, rather than pass on what was not asked for."""
     if ask.prompt_alt_tokens_k and result.prompt_alt_tokens is None:
         raise _ignored("prompt_alt_tokens_k")
@@ -187,7 +194,7 @@ def _check_honoured(ask: Ask, result: SampleResult) -> None:
             raise _ignored("prompt_logprobs_last_n")
 
 
-def _check_max_tokens(ask: Ask, result: SampleResult, promise: Promise) -> None:
+def _check_max_tokens(ask: RequestSpec, result: SampleResult, promise: Promise) -> None:
     """A longer sequence is of another request: servers take two requests with the same number for one."""
     most = ask.params.max_tokens
     longest = max(len(sequence.tokens) // 4 for sequence in result.sequences)
@@ -213,7 +220,7 @@ def _with_whole_prompt(result: SampleResult, prompt_tokens: int | None) -> Sampl
         result = msgspec.structs.replace(result, prompt_logprobs=whole)
     if topk is not None and topk.k and len(topk.token_ids) // (4 * topk.k) == prompt_tokens - 1:
         empty = _topk([None], topk.k)
-        whole_topk = TopK(
+        whole_topk = PackedTopK(
             topk.k,
             memoryview(empty.token_ids.tobytes() + topk.token_ids.tobytes()),
             memoryview(empty.logprobs.tobytes() + topk.logprobs.tobytes()),
@@ -235,7 +242,7 @@ def _from_json(answer: _JsonAnswer, promise: Promise) -> SampleResult:
     try:
         return SampleResult(
             sequences=[
-                SampledSequence(
+                PackedSequence(
                     stop_reason=_stop_reason(sequence.stop_reason),
                     sequence_id=_sequence_id(promise, index),
                     tokens=_int32(sequence.tokens),
@@ -273,7 +280,7 @@ def _float32(values: Iterable[float | None]) -> memoryview:
     return memoryview(array("f", [math.nan if value is None else value for value in values]).tobytes())
 
 
-def _topk(rows: list[list[tuple[int, float]] | None], k: int | None = None) -> TopK:
+def _topk(rows: list[list[tuple[int, float]] | None], k: int | None = None) -> PackedTopK:
     """Rows of pairs as two dense matrices, short rows filled with the empty cell."""
     if k is None:
         k = max((len(row) for row in rows if row is not None), default=0)
@@ -284,10 +291,10 @@ def _topk(rows: list[list[tuple[int, float]] | None], k: int | None = None) -> T
         missing = k - len(cells)
         token_ids.extend([token for token, _ in cells] + [_EMPTY_TOKEN] * missing)
         logprobs.extend([logprob for _, logprob in cells] + [_EMPTY_LOGPROB] * missing)
-    return TopK(k, memoryview(token_ids.tobytes()), memoryview(logprobs.tobytes()))
+    return PackedTopK(k, memoryview(token_ids.tobytes()), memoryview(logprobs.tobytes()))
 
 
-def _json_tensor(tensor: _JsonTensor) -> Tensor:
+def _json_tensor(tensor: _JsonTensor) -> PackedTensor:
     if tensor.dtype == "int64":
         if not all(map(float.is_integer, tensor.data)):
             raise ValueError("an int64 tensor holds a fraction")
@@ -297,7 +304,7 @@ def _json_tensor(tensor: _JsonTensor) -> Tensor:
     else:
         raise ValueError(f"unknown tensor dtype {tensor.dtype!r}")
     crow, col = tensor.sparse_crow_indices, tensor.sparse_col_indices
-    return Tensor(
+    return PackedTensor(
         tensor.dtype,
         tensor.shape,
         memoryview(data),
@@ -333,11 +340,11 @@ def _from_protobuf(content: bytes, promise: Promise) -> SampleResult:
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
 
 
-def _protobuf_sequence(sequence: Message, sequence_id: str) -> SampledSequence:
+def _protobuf_sequence(sequence: Message, sequence_id: str) -> PackedSequence:
     stop_reason = sequence.integer(1)
     if stop_reason not in (0, 1):
         raise ValueError(f"unknown stop_reason {stop_reason}")
-    return SampledSequence(
+    return PackedSequence(
         stop_reason="length" if stop_reason else "stop",
         sequence_id=sequence_id,
         tokens=_cells(sequence.data(2)),
@@ -352,18 +359,18 @@ def _cells(data: memoryview, size: int = 4) -> memoryview:
     return data
 
 
-def _protobuf_topk(topk: Message) -> TopK:
+def _protobuf_topk(topk: Message) -> PackedTopK:
     token_ids, logprobs, k, length = topk.data(1), topk.data(2), topk.integer(3), topk.integer(4)
     if not len(token_ids) == len(logprobs) == 4 * k * length:
         raise ValueError(f"top-k logprobs do not fill {length} rows of {k}")
-    return TopK(k, token_ids, logprobs)
+    return PackedTopK(k, token_ids, logprobs)
 
 
-def _protobuf_alt_tokens(alt_tokens: Message) -> tuple[Tensor, Tensor]:
+def _protobuf_alt_tokens(alt_tokens: Message) -> tuple[PackedTensor, PackedTensor]:
     return _protobuf_tensor(alt_tokens.message(1)), _protobuf_tensor(alt_tokens.message(2))
 
 
-def _protobuf_tensor(tensor: Message) -> Tensor:
+def _protobuf_tensor(tensor: Message) -> PackedTensor:
     dtype = _PROTOBUF_DTYPES.get(tensor.integer(3))
     if dtype is None:
         raise ValueError(f"unknown tensor dtype {tensor.integer(3)}")
@@ -374,7 +381,7 @@ def _protobuf_tensor(tensor: Message) -> Tensor:
     else:
         data, crow, col = tensor.data(1), None, None
     dtype, cells = _widened(dtype, data)
-    return Tensor(dtype, shape, cells, crow, col)
+    return PackedTensor(dtype, shape, cells, crow, col)
 
 
 def _widened(dtype: str, data: memoryview) -> tuple[str, memoryview]:

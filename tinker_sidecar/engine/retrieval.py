@@ -15,7 +15,7 @@ from tinker_sidecar.engine.requests import longest_answer
 from tinker_sidecar.engine.results import PROTOBUF, PayloadSize, Pending, Promise, decode_answer
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, NO_NEWS_PAUSE, RetryPolicy, is_malformed
 from tinker_sidecar.engine.session import Session
-from tinker_sidecar.protocol import Ask
+from tinker_sidecar.ipc.protocol import RequestSpec
 
 __all__ = ["QueueObserver", "Retrieval"]
 
@@ -42,7 +42,7 @@ class Retrieval:
         promise: Promise,
         *,
         request: int,
-        ask: Ask,
+        ask: RequestSpec,
         submission_seconds: float,
         policy: RetryPolicy,
         observer: QueueObserver,
@@ -104,7 +104,7 @@ class Retrieval:
                 return answer
 
     async def _attempt(self) -> bytes | Pending | PayloadSize:
-        """Ask once; without knowing the size first for that, and then when there is room for it."""
+        """RequestSpec once; without knowing the size first for that, and then when there is room for it."""
         await self._session.outbox.room()
         if self._size:
             async with self._session.response_bytes.hold(self._size):

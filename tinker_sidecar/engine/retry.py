@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from time import monotonic
 
 from tinker_sidecar.engine.failures import EngineError
-from tinker_sidecar.protocol import Retry
+from tinker_sidecar.ipc.protocol import Retry
 
 __all__ = [
     "MALFORMED_ALLOWED",

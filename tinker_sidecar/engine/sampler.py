@@ -19,14 +19,14 @@ from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.poller import FuturesPoller
-from tinker_sidecar.engine.progress import StuckDetector
 from tinker_sidecar.engine.requests import AsampleEncoder
 from tinker_sidecar.engine.results import Promise
 from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
 from tinker_sidecar.engine.session import Session
+from tinker_sidecar.engine.stuck_detector import StuckDetector
+from tinker_sidecar.ipc.protocol import OpenSampler, RequestSpec, Retry, Sample, SamplerInfo
 from tinker_sidecar.logs import engine_logger
-from tinker_sidecar.protocol import Ask, OpenSampler, Retry, Sample, SamplerInfo
 
 __all__ = ["CLONE_BLOCK", "Sampler", "open_sampler", "sampler_route"]
 
@@ -141,14 +141,14 @@ class Sampler:
         if self._stuck_detector is not None:
             self._stuck_detector.close()
 
-    async def sample(self, request: Sample, ask: Ask) -> Result:
+    async def sample(self, request: Sample, ask: RequestSpec) -> Result:
         """The result of `request`, which asks for `ask`."""
         async with self._slots.hold(1):
             if self._stuck_detector is None:
                 return await self._sample(request, ask)
             return await self._sample_watched(request, ask, self._stuck_detector)
 
-    async def _sample_watched(self, request: Sample, ask: Ask, detector: StuckDetector) -> Result:
+    async def _sample_watched(self, request: Sample, ask: RequestSpec, detector: StuckDetector) -> Result:
         finished = False
         task = detector.begin(self._seq_id_base + request.n)
         try:
@@ -162,7 +162,7 @@ class Sampler:
         finally:
             detector.end(task, finished=finished)
 
-    async def _sample(self, request: Sample, ask: Ask) -> Result:
+    async def _sample(self, request: Sample, ask: RequestSpec) -> Result:
         n = request.n
         waits = self._policy.delays()
         resubmissions = 0

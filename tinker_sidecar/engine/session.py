@@ -12,7 +12,6 @@ import msgspec
 
 from tinker_sidecar.engine.auth import Auth
 from tinker_sidecar.engine.billing import BillingPause
-from tinker_sidecar.engine.client_config import ClientConfig, DynamicConfig, adopted
 from tinker_sidecar.engine.failures import IS_BASE_URL_RIGHT, EngineError
 from tinker_sidecar.engine.http import SDK_VERSION, Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget, DispatchLimits
@@ -24,17 +23,18 @@ from tinker_sidecar.engine.retry import (
     is_malformed,
     is_transient,
 )
+from tinker_sidecar.engine.server_flags import ClientFlags, DynamicFlags, adopted
 from tinker_sidecar.engine.supervision import go_on
-from tinker_sidecar.engine.telemetry import Telemetry
+from tinker_sidecar.engine.telemetry import TelemetrySender
+from tinker_sidecar.ipc.protocol import ServiceConfig, SessionInfo
 from tinker_sidecar.logs import engine_logger
-from tinker_sidecar.protocol import ServiceConfig, SessionInfo
 
 __all__ = ["Session"]
 
 logger = engine_logger(__name__)
 
 _T = TypeVar("_T")
-_Flags = TypeVar("_Flags", ClientConfig, DynamicConfig)
+_Flags = TypeVar("_Flags", ClientFlags, DynamicFlags)
 
 HEARTBEAT_INTERVAL = 10.0
 _HEARTBEAT_WARNING_AFTER = 120.0
@@ -67,10 +67,10 @@ class Session:
         self.outbox = outbox
         self.http = Http(config.base_url, config.headers, config.proxy)
         self.auth = Auth(config, self.http)
-        self.dynamic = DynamicConfig()
-        self._adopt(ClientConfig())
+        self.dynamic = DynamicFlags()
+        self._adopt(ClientFlags())
         self.session_id = ""
-        self.telemetry: Telemetry | None = None
+        self.telemetry: TelemetrySender | None = None
         self.last_heartbeat: float | None = None
         """When the server took the last one, by `monotonic`."""
         self.is_ending = False
@@ -81,12 +81,12 @@ class Session:
 
     async def open(self, session_id: str | None) -> SessionInfo:
         """Read the server's flags, create the session (or take up `session_id`), start its heartbeat."""
-        self._adopt(await self._read_flags("client/config", ClientConfig()))
+        self._adopt(await self._read_flags("client/config", ClientFlags()))
         if self.flags.pjwt_auth_enabled:
             self.auth.exchange_for_jwt(
                 prefer_command=self.flags.credential_default_source == "credential_cmd"
             )
-        self.dynamic = await self._read_flags("client/dynamic_config", DynamicConfig())
+        self.dynamic = await self._read_flags("client/dynamic_config", DynamicFlags())
         self.session_id = session_id or await self._create()
         self._last_success = self._next_heartbeat = monotonic()
         if session_id is not None:  # It may have been silent for a while: it is heard at once.
@@ -94,11 +94,11 @@ class Session:
         self.spawn(go_on("heartbeats", self._heartbeat))
         self.spawn(go_on("looks at the server's flags", self._refresh_flags))
         if self.config.telemetry:
-            self.telemetry = Telemetry(self.post, self.session_id)
+            self.telemetry = TelemetrySender(self.post, self.session_id)
             self.spawn(go_on("telemetry's reports", self.telemetry.step))
         return SessionInfo(self.session_id)
 
-    def _adopt(self, flags: ClientConfig) -> None:
+    def _adopt(self, flags: ClientFlags) -> None:
         self.flags = flags
         self.dispatches = DispatchLimits(_DISPATCHES, flags.sample_dispatch_bytes_semaphore_size)
         self.response_bytes = Budget(min(flags.inflight_response_bytes_semaphore_size, _RESPONSE_BYTES))

@@ -17,7 +17,7 @@ from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import SDK_VERSION, Response
 from tinker_sidecar.logs import engine_logger
 
-__all__ = ["Telemetry"]
+__all__ = ["TelemetrySender"]
 
 logger = engine_logger(__name__)
 
@@ -28,7 +28,7 @@ _QUEUE = 10_000
 _process_uuid = str(uuid.uuid4())
 
 
-class Telemetry:
+class TelemetrySender:
     """Sends the events of one session every 10 s; when too many wait, the oldest are dropped."""
 
     def __init__(self, post: Callable[[str, bytes], Awaitable[Response]], session_id: str) -> None:

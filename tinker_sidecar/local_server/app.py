@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinker_sidecar.local_server.responses import Call, HttpError, Response
+from tinker_sidecar.local_server.responses import HttpAnswer, HttpError, RequestHead
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
-    Handler = Callable[[Any, Call], Awaitable[Response]]
+    Handler = Callable[[Any, RequestHead], Awaitable[HttpAnswer]]
 
 __all__ = ["App", "Route", "get", "post"]
 
@@ -67,7 +67,7 @@ class App:
         )
         await send({"type": "http.response.body", "body": response.body})
 
-    async def _respond(self, scope: MutableMapping[str, Any], receive: Receive) -> Response:
+    async def _respond(self, scope: MutableMapping[str, Any], receive: Receive) -> HttpAnswer:
         try:
             return await self._run(scope, receive)
         except HttpError as error:
@@ -78,14 +78,14 @@ class App:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             return HttpError(500, "the server failed; its log says how").response()
 
-    async def _run(self, scope: MutableMapping[str, Any], receive: Receive) -> Response:
+    async def _run(self, scope: MutableMapping[str, Any], receive: Receive) -> HttpAnswer:
         route, path_tail = self._match(scope["method"], scope["path"])
         headers = scope["headers"]
         self._gate.check_host(headers)
         if not route.open:
             self._gate.check(headers)
         body = None if route.decode is None else route.decode(await _read(receive))
-        return await route.handler(body, Call(headers, path_tail))
+        return await route.handler(body, RequestHead(headers, path_tail))
 
     def _match(self, method: str, path: str) -> tuple[Route, str]:
         tail = ""

@@ -16,9 +16,9 @@ import uvloop
 from tinker_sidecar.local_server.fault_specs import parse_fault
 from tinker_sidecar.local_server.model import ServedModel
 from tinker_sidecar.local_server.options import ServerOptions, client_flags
-from tinker_sidecar.local_server.parent import end_with_parent
 from tinker_sidecar.local_server.quirks import Quirk
 from tinker_sidecar.local_server.server import serve as run_server
+from tinker_sidecar.processes.parent import end_with_parent
 
 __all__ = ["serve"]
 

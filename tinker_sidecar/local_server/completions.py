@@ -9,7 +9,7 @@ from tinker_sidecar.local_server.long_poll import wake
 
 if TYPE_CHECKING:
     from tinker_sidecar.local_server.long_poll import Waiters
-    from tinker_sidecar.local_server.promises import Promise
+    from tinker_sidecar.local_server.promises import ServedPromise
 
 __all__ = ["CompletionFeed"]
 
@@ -20,11 +20,11 @@ class CompletionFeed:
     __slots__ = ("_events", "cursor", "waiters")
 
     def __init__(self) -> None:
-        self._events: deque[tuple[int, Promise]] = deque()
+        self._events: deque[tuple[int, ServedPromise]] = deque()
         self.cursor = 0
         self.waiters: Waiters = []
 
-    def publish(self, promise: Promise) -> None:
+    def publish(self, promise: ServedPromise) -> None:
         while self._events and self._events[0][1].gone:
             self._events.popleft()
         self.cursor += 1
@@ -36,5 +36,5 @@ class CompletionFeed:
         while self._events and self._events[0][0] <= cursor:
             self._events.popleft()
 
-    def unseen(self) -> list[Promise]:
+    def unseen(self) -> list[ServedPromise]:
         return [promise for _, promise in self._events if not promise.gone]

@@ -13,11 +13,11 @@ import msgspec
 
 from tinker_sidecar.local_server.engines import GenerationRequest
 from tinker_sidecar.local_server.responses import HttpError
-from tinker_sidecar.local_server.wire import DmelChunk, Prompt, TextChunk
+from tinker_sidecar.local_server.wire import DmelChunkBody, Prompt, TextChunkBody
 
 if TYPE_CHECKING:
     from tinker_sidecar.local_server.model import ServedModel
-    from tinker_sidecar.local_server.wire import Chunk, SampleRequest, SamplingParams, Tensor
+    from tinker_sidecar.local_server.wire import ChunkBody, SampleRequest, SamplingParamsBody, TensorBody
 
 __all__ = ["generation_request"]
 
@@ -74,7 +74,7 @@ def _require(condition: bool, detail: str) -> None:
 def _prompt_tokens(encoded: bytes, model: ServedModel) -> list[int]:
     """The token ids of an encoded `Prompt`; a group's requests have the same one, which is read once."""
     chunks = _decode_prompt(encoded).chunks
-    if len(chunks) == 1 and isinstance(chunks[0], TextChunk):
+    if len(chunks) == 1 and isinstance(chunks[0], TextChunkBody):
         prompt = chunks[0].tokens
     else:
         prompt = [token for chunk in chunks for token in _chunk_tokens(chunk, model)]
@@ -97,15 +97,15 @@ def _decode_prompt(encoded: bytes) -> Prompt:
         raise HttpError(422, f"{what} - at `$.prompt{where or '`'}") from None
 
 
-def _chunk_tokens(chunk: Chunk, model: ServedModel) -> list[int]:
-    if isinstance(chunk, TextChunk):
+def _chunk_tokens(chunk: ChunkBody, model: ServedModel) -> list[int]:
+    if isinstance(chunk, TextChunkBody):
         return chunk.tokens
     if model.placeholder_token is None:
         kind = chunk.__struct_config__.tag
         raise HttpError(
             400, f"{model.engine.base_model} takes text only; the prompt has a chunk of type {kind!r}"
         )
-    length = 1 if isinstance(chunk, DmelChunk) or chunk.expected_tokens is None else chunk.expected_tokens
+    length = 1 if isinstance(chunk, DmelChunkBody) or chunk.expected_tokens is None else chunk.expected_tokens
     _require(
         length <= model.engine.max_context_length,
         f"an image's expected_tokens is {length}; the context is {model.engine.max_context_length} tokens",
@@ -136,7 +136,7 @@ def _max_tokens(max_tokens: int | None, prompt_length: int, model: ServedModel) 
     return max_tokens
 
 
-def _check_sampling_params(params: SamplingParams) -> None:
+def _check_sampling_params(params: SamplingParamsBody) -> None:
     _require(params.temperature >= 0, f"temperature is {params.temperature}; 0 or more is allowed")
     _require(0 < params.top_p <= 1, f"top_p is {params.top_p}; more than 0 and at most 1 is allowed")
     _require(
@@ -169,7 +169,7 @@ def _last_n(body: SampleRequest, prompt_length: int) -> int | None:
     return last_n
 
 
-def _target_rows(target: Tensor | None, prompt_length: int, model: ServedModel) -> list[list[int]] | None:
+def _target_rows(target: TensorBody | None, prompt_length: int, model: ServedModel) -> list[list[int]] | None:
     """The token ids to score at each prompt position after the first; of a sparse tensor the listed ones."""
     if target is None:
         return None
@@ -201,7 +201,7 @@ def _dense_rows(ids: list[int], shape: list[int], name: str) -> list[list[int]]:
     return [ids[row * width : (row + 1) * width] for row in range(rows)]
 
 
-def _sparse_rows(ids: list[int], shape: list[int], target: Tensor, name: str) -> list[list[int]]:
+def _sparse_rows(ids: list[int], shape: list[int], target: TensorBody, name: str) -> list[list[int]]:
     rows, width = shape
     crow, col = target.sparse_crow_indices, target.sparse_col_indices
     if crow is None or col is None:

@@ -12,8 +12,8 @@ from subprocess import PIPE, Popen
 from typing import IO
 
 from tinker_client.errors import SidecarStartupError
-from tinker_sidecar.exits import end, how_it_ended
-from tinker_sidecar.interpreter import module_command, module_environment
+from tinker_sidecar.processes.exits import end, how_it_ended
+from tinker_sidecar.processes.interpreter import module_command, module_environment
 
 __all__ = ["LocalServer", "start_local_server"]
 

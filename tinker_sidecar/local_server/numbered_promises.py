@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from tinker_sidecar.local_server.promises import Promise, Promises
+from tinker_sidecar.local_server.promises import Promises, ServedPromise
 from tinker_sidecar.local_server.responses import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tinker_sidecar.local_server.engines import GenerationEngine, GenerationRequest
-    from tinker_sidecar.local_server.sessions import Sampler, Sessions
-    from tinker_sidecar.local_server.wire import Tensor
+    from tinker_sidecar.local_server.sessions import ServedSampler, Sessions
+    from tinker_sidecar.local_server.wire import TensorBody
 
 __all__ = ["NumberedPromises"]
 
@@ -27,25 +27,25 @@ class NumberedPromises(Promises):
         super().__init__(engine, sessions, clock)
         self._sample_again = sample_again
         self._numbers = itertools.count(1)
-        self._numbered: dict[str, Promise] = {}
+        self._numbered: dict[str, ServedPromise] = {}
 
-    def repeated(self, sampler: Sampler, seq_id: int) -> Promise | None:
+    def repeated(self, sampler: ServedSampler, seq_id: int) -> ServedPromise | None:
         return None if self._sample_again else super().repeated(sampler, seq_id)
 
     def submit(
-        self, sampler: Sampler, seq_id: int, request: GenerationRequest, target: Tensor | None
-    ) -> Promise:
+        self, sampler: ServedSampler, seq_id: int, request: GenerationRequest, target: TensorBody | None
+    ) -> ServedPromise:
         promise = super().submit(sampler, seq_id, request, target)
         promise.request_id = str(next(self._numbers))
         self._numbered[promise.request_id] = promise
         return promise
 
-    def find(self, request_id: str) -> Promise:
+    def find(self, request_id: str) -> ServedPromise:
         """Raise HttpError 404 for a request that is unknown or whose result is gone."""
         if (promise := self._numbered.get(request_id)) is None:
             raise HttpError(404, f"Request {request_id} not found")
         return promise
 
-    def _discard(self, promise: Promise) -> None:
+    def _discard(self, promise: ServedPromise) -> None:
         self._numbered.pop(promise.request_id, None)
         super()._discard(promise)

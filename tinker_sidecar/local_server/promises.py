@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from tinker_sidecar.local_server.engines import GenerationEngine, GenerationRequest
     from tinker_sidecar.local_server.long_poll import Waiters
-    from tinker_sidecar.local_server.sessions import Clone, Sampler, Sessions
-    from tinker_sidecar.local_server.wire import Tensor
+    from tinker_sidecar.local_server.sessions import Clone, ServedSampler, Sessions
+    from tinker_sidecar.local_server.wire import TensorBody
 
-__all__ = ["Failure", "Promise", "Promises"]
+__all__ = ["Promises", "ServedFailure", "ServedPromise"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +34,12 @@ _PROMISE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ServedFailure:
     error: str
     category: str
 
 
-class Promise:
+class ServedPromise:
     """One request: pending until it has a `payload` (the protobuf result) or a `failure`."""
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Promise:
         "waiters",
     )
 
-    def __init__(self, sampler: Sampler, seq_id: int, num_samples: int) -> None:
+    def __init__(self, sampler: ServedSampler, seq_id: int, num_samples: int) -> None:
         self.sampler = sampler
         self.clone: Clone = sampler.clone_of(seq_id)
         self.seq_id = seq_id
@@ -63,7 +63,7 @@ class Promise:
         self.num_samples = num_samples
         self.task: asyncio.Task[None] | None = None
         self.payload: bytes | None = None
-        self.failure: Failure | None = None
+        self.failure: ServedFailure | None = None
         self.gone = False
         """Dropped by the server: asking for it is a 410."""
         self.waiters: Waiters = []
@@ -92,20 +92,20 @@ class Promises:
         self._unretrieved = _Shelf(UNRETRIEVED_BYTES)
         self._retrieved = _Shelf(RETRIEVED_BYTES)
 
-    def repeated(self, sampler: Sampler, seq_id: int) -> Promise | None:
+    def repeated(self, sampler: ServedSampler, seq_id: int) -> ServedPromise | None:
         """The request that `seq_id` names already: the same number again is the same request."""
         return sampler.promises.get(seq_id)
 
     def submit(
-        self, sampler: Sampler, seq_id: int, request: GenerationRequest, target: Tensor | None
-    ) -> Promise:
+        self, sampler: ServedSampler, seq_id: int, request: GenerationRequest, target: TensorBody | None
+    ) -> ServedPromise:
         """Start `request`; `target` is its `target_prompt_logprobs`, whose layout the result has.
 
         Raises HttpError 429 when too many requests are pending.
         """
         if self._pending >= MAX_PENDING:
             raise HttpError(429, f"{MAX_PENDING} requests are pending; wait for some to finish")
-        promise = Promise(sampler, seq_id, request.num_samples)
+        promise = ServedPromise(sampler, seq_id, request.num_samples)
         sampler.promises[seq_id] = promise
         promise.clone.highest_seq_id = max(promise.clone.highest_seq_id, seq_id)
         sampler.session.log.submitted.append(self._clock())
@@ -113,7 +113,7 @@ class Promises:
         promise.task = asyncio.create_task(self._generate(promise, request, target))
         return promise
 
-    def find(self, request_id: str) -> Promise:
+    def find(self, request_id: str) -> ServedPromise:
         """Raise HttpError 410 for a request whose result is gone, 404 for one that never was."""
         sampler_id, seq_id = _parse(request_id)
         sampler = self._sessions.sampler(sampler_id)
@@ -124,18 +124,18 @@ class Promises:
             raise HttpError(410, f"the result of request {request_id} is gone; submit it anew")
         raise HttpError(404, f"request {request_id} is unknown")
 
-    def cancel(self, promise: Promise) -> None:
+    def cancel(self, promise: ServedPromise) -> None:
         """Stop a request that is still pending; it then counts as failed."""
         if promise.task is not None:
             promise.task.cancel()
-            self._finish(promise, Failure("the request was cancelled", "user"))
+            self._finish(promise, ServedFailure("the request was cancelled", "user"))
 
-    def retrieved(self, promise: Promise) -> None:
+    def retrieved(self, promise: ServedPromise) -> None:
         """Note that a client has been sent the result."""
         if self._unretrieved.remove(promise):
             self._drop(self._retrieved.add(promise, self._clock()))
 
-    def acknowledge(self, sampler: Sampler, request_ids: list[str]) -> None:
+    def acknowledge(self, sampler: ServedSampler, request_ids: list[str]) -> None:
         """Drop the results of `sampler` that its client says it has; other ids are not its to drop."""
         for request_id in request_ids:
             sampler_id, seq_id = _parse(request_id)
@@ -147,24 +147,26 @@ class Promises:
         """Drop what was fetched long enough ago."""
         self._drop(self._retrieved.older_than(self._clock() - RETRIEVED_GRACE))
 
-    def end(self, sampler: Sampler) -> None:
+    def end(self, sampler: ServedSampler) -> None:
         """Stop and drop all requests of a sampler whose session has ended."""
         for promise in list(sampler.promises.values()):
             self.cancel(promise)
             self._discard(promise)
 
-    async def _generate(self, promise: Promise, request: GenerationRequest, target: Tensor | None) -> None:
-        outcome: bytes | Failure
+    async def _generate(
+        self, promise: ServedPromise, request: GenerationRequest, target: TensorBody | None
+    ) -> None:
+        outcome: bytes | ServedFailure
         try:
             outcome = to_protobuf(await self._engine.generate(request), target)
         except Exception as error:
             logger.exception("generation of request %s failed", promise.request_id)
-            outcome = Failure(f"generation failed: {type(error).__name__}: {error}", "server")
+            outcome = ServedFailure(f"generation failed: {type(error).__name__}: {error}", "server")
         self._finish(promise, outcome)
 
-    def _finish(self, promise: Promise, outcome: bytes | Failure) -> None:
+    def _finish(self, promise: ServedPromise, outcome: bytes | ServedFailure) -> None:
         now = self._clock()
-        if isinstance(outcome, Failure):
+        if isinstance(outcome, ServedFailure):
             promise.failure = outcome
         else:
             promise.payload = outcome
@@ -176,11 +178,11 @@ class Promises:
             promise.clone.feed.publish(promise)
         self._drop(self._unretrieved.add(promise, now))
 
-    def _drop(self, promises: list[Promise]) -> None:
+    def _drop(self, promises: list[ServedPromise]) -> None:
         for promise in promises:
             self._discard(promise)
 
-    def _discard(self, promise: Promise) -> None:
+    def _discard(self, promise: ServedPromise) -> None:
         promise.gone = True
         self._unretrieved.remove(promise)
         self._retrieved.remove(promise)
@@ -203,9 +205,9 @@ class _Shelf:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._promises: OrderedDict[Promise, float] = OrderedDict()
+        self._promises: OrderedDict[ServedPromise, float] = OrderedDict()
 
-    def add(self, promise: Promise, now: float) -> list[Promise]:
+    def add(self, promise: ServedPromise, now: float) -> list[ServedPromise]:
         """Shelve `promise`; returns those that have to make room for it."""
         self._promises[promise] = now
         self._bytes += promise.size
@@ -214,20 +216,20 @@ class _Shelf:
             evicted.append(self._pop_oldest())
         return evicted
 
-    def remove(self, promise: Promise) -> bool:
+    def remove(self, promise: ServedPromise) -> bool:
         if self._promises.pop(promise, None) is None:
             return False
         self._bytes -= promise.size
         return True
 
-    def older_than(self, deadline: float) -> list[Promise]:
+    def older_than(self, deadline: float) -> list[ServedPromise]:
         """Take down what was shelved before `deadline`."""
         taken = []
         while self._promises and next(iter(self._promises.values())) < deadline:
             taken.append(self._pop_oldest())
         return taken
 
-    def _pop_oldest(self) -> Promise:
+    def _pop_oldest(self) -> ServedPromise:
         promise, _ = self._promises.popitem(last=False)
         self._bytes -= promise.size
         return promise

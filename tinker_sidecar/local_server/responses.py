@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["JSON", "PROTOBUF", "Call", "HttpError", "Response", "header", "json_response"]
+__all__ = ["JSON", "PROTOBUF", "HttpAnswer", "HttpError", "RequestHead", "header", "json_response"]
 
 JSON = b"application/json"
 PROTOBUF = b"application/x-protobuf"
@@ -16,7 +16,7 @@ Headers = list[tuple[bytes, bytes]]
 _encode = msgspec.json.Encoder().encode
 
 
-class Call(msgspec.Struct):
+class RequestHead(msgspec.Struct):
     """The parts of an HTTP request that are not its body. Header names are lower case."""
 
     headers: Headers
@@ -24,7 +24,7 @@ class Call(msgspec.Struct):
     """What follows the route's own path, as in `samplers/{id}`."""
 
 
-class Response(msgspec.Struct):
+class HttpAnswer(msgspec.Struct):
     body: bytes
     status: int = 200
     content_type: bytes = JSON
@@ -39,12 +39,12 @@ class HttpError(Exception):
         self.status = status
         self.headers = headers
 
-    def response(self) -> Response:
+    def response(self) -> HttpAnswer:
         return json_response({"detail": str(self)}, self.status, self.headers)
 
 
-def json_response(value: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Response:
-    return Response(_encode(value), status, JSON, headers)
+def json_response(value: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> HttpAnswer:
+    return HttpAnswer(_encode(value), status, JSON, headers)
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

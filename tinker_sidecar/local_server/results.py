@@ -14,8 +14,8 @@ from tinker_sidecar.proto import sample_response_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tinker_sidecar.local_server.engines import GenerationResult, TopK
-    from tinker_sidecar.local_server.wire import Tensor
+    from tinker_sidecar.local_server.engines import GenerationResult, TopKRows
+    from tinker_sidecar.local_server.wire import TensorBody
 
 __all__ = ["to_json", "to_protobuf"]
 
@@ -25,7 +25,7 @@ _STOP_REASONS = {"stop": pb.STOP, "length": pb.LENGTH}
 _encode_json = msgspec.json.Encoder().encode
 
 
-def to_protobuf(result: GenerationResult, target: Tensor | None) -> bytes:
+def to_protobuf(result: GenerationResult, target: TensorBody | None) -> bytes:
     """Serialize `result`; `target` is the request's `target_prompt_logprobs`, whose layout the answer has."""
     message = pb.SampleResponse(prompt_cache_hit_tokens=result.prompt_cache_hit_tokens)
     add_sequence = message.sequences.add
@@ -55,7 +55,7 @@ def _floats(values: Iterable[float]) -> bytes:
     return array("f", values).tobytes()
 
 
-def _pack_topk(topk: TopK) -> pb.TopkLogprobs:
+def _pack_topk(topk: TopKRows) -> pb.TopkLogprobs:
     # An engine may repeat one row object at many positions: each is packed once.
     distinct = {id(row): row for row in topk.rows}
     packed = {key: _pack_row(row, topk.k) for key, row in distinct.items()}
@@ -74,7 +74,7 @@ def _pack_row(row: list[tuple[int, float]] | None, k: int) -> tuple[bytes, bytes
     return array("i", [token for token, _ in cells]).tobytes(), _floats(logprob for _, logprob in cells)
 
 
-def _pack_targets(rows: list[list[float]], target: Tensor) -> pb.Tensor:
+def _pack_targets(rows: list[list[float]], target: TensorBody) -> pb.Tensor:
     values = _floats(chain.from_iterable(rows))
     tensor = pb.Tensor(dtype=pb.FLOAT32, shape=target.shape)
     if target.sparse_crow_indices is None or target.sparse_col_indices is None:

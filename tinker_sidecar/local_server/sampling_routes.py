@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinker_sidecar.local_server.generation import generation_request
-from tinker_sidecar.local_server.responses import PROTOBUF, HttpError, Response, header, json_response
+from tinker_sidecar.local_server.responses import PROTOBUF, HttpAnswer, HttpError, header, json_response
 from tinker_sidecar.local_server.results import to_json
 from tinker_sidecar.local_server.wire import (
     CancelFuture,
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tinker_sidecar.local_server.long_poll import LongPolls
     from tinker_sidecar.local_server.model import ServedModel
     from tinker_sidecar.local_server.options import ServerOptions
-    from tinker_sidecar.local_server.promises import Failure, Promise, Promises
-    from tinker_sidecar.local_server.responses import Call
+    from tinker_sidecar.local_server.promises import Promises, ServedFailure, ServedPromise
+    from tinker_sidecar.local_server.responses import RequestHead
     from tinker_sidecar.local_server.sessions import Sessions
 
 __all__ = ["SamplingRoutes"]
@@ -47,7 +47,7 @@ class SamplingRoutes:
         self._promises = promises
         self._long_polls = long_polls
 
-    async def asample(self, body: SampleRequest, call: Call) -> Response:
+    async def asample(self, body: SampleRequest, head: RequestHead) -> HttpAnswer:
         sampler = self._sessions.sampler(body.sampling_session_id)
         promise = self._promises.repeated(sampler, body.seq_id)
         if promise is None:
@@ -58,7 +58,7 @@ class SamplingRoutes:
             promise.clone.feed.publish(promise)
         return self._accepted(promise)
 
-    async def retrieve_future(self, body: RetrieveFuture, call: Call) -> Response:
+    async def retrieve_future(self, body: RetrieveFuture, head: RequestHead) -> HttpAnswer:
         promise = self._promises.find(body.request_id)
         if not promise.done:
             await self._long_polls.park(promise.waiters, self._options.long_poll)
@@ -66,14 +66,14 @@ class SamplingRoutes:
             # While it was waited for: its session has ended, or it was acknowledged by another poll.
             promise = self._promises.find(body.request_id)
         if promise.payload is not None:
-            return self._result(promise, promise.payload, body.allow_metadata_only, call)
+            return self._result(promise, promise.payload, body.allow_metadata_only, head)
         if promise.failure is not None:
             self._promises.retrieved(promise)
             return self._failed(promise.failure)
         self._refuse_when_closing()
         return self._pending(body)
 
-    async def retrieve_futures(self, body: RetrieveFutures, call: Call) -> Response:
+    async def retrieve_futures(self, body: RetrieveFutures, head: RequestHead) -> HttpAnswer:
         target = body.target
         sampler = self._sessions.sampler(target.sampling_session_id)
         feed = sampler.feed(target.cloned_sampler_id)
@@ -93,34 +93,36 @@ class SamplingRoutes:
             self._refuse_when_closing()
         return json_response(CompletionsAnswer(completions, feed.cursor))
 
-    async def cancel_future(self, body: CancelFuture, call: Call) -> Response:
+    async def cancel_future(self, body: CancelFuture, head: RequestHead) -> HttpAnswer:
         self._promises.cancel(self._promises.find(body.request_id))
         return json_response(Empty())
 
-    def _accepted(self, promise: Promise) -> Response:
+    def _accepted(self, promise: ServedPromise) -> HttpAnswer:
         request_id = promise.request_id
         sequence_ids = [f"{request_id}:{index}" for index in range(promise.num_samples)]
         return json_response(SampleAccepted(request_id, sequence_ids))
 
-    def _pending(self, body: RetrieveFuture) -> Response:
+    def _pending(self, body: RetrieveFuture) -> HttpAnswer:
         pending = {"type": "try_again", "request_id": body.request_id, "queue_state": "active"}
         return json_response(pending, status=408)
 
-    def _failed(self, failure: Failure) -> Response:
+    def _failed(self, failure: ServedFailure) -> HttpAnswer:
         return json_response(failure)
 
-    def _result(self, promise: Promise, payload: bytes, allow_metadata_only: bool, call: Call) -> Response:
+    def _result(
+        self, promise: ServedPromise, payload: bytes, allow_metadata_only: bool, head: RequestHead
+    ) -> HttpAnswer:
         if allow_metadata_only and len(payload) > self._options.inline_result_bytes:
             return json_response({"status": "complete_metadata", "response_payload_size": len(payload)})
         self._promises.retrieved(promise)
-        if self._wants_protobuf(call):
-            return Response(payload, content_type=PROTOBUF)
-        return Response(to_json(payload))
+        if self._wants_protobuf(head):
+            return HttpAnswer(payload, content_type=PROTOBUF)
+        return HttpAnswer(to_json(payload))
 
-    def _wants_protobuf(self, call: Call) -> bool:
+    def _wants_protobuf(self, head: RequestHead) -> bool:
         encoding = self._options.result_encoding
         if encoding == "auto":
-            return PROTOBUF in (header(call.headers, b"accept") or b"")
+            return PROTOBUF in (header(head.headers, b"accept") or b"")
         return encoding == "protobuf"
 
     def _refuse_when_closing(self) -> None:
@@ -128,7 +130,7 @@ class SamplingRoutes:
             raise HttpError(503, "the server is closing")
 
 
-def _completed(promise: Promise) -> Completed:
+def _completed(promise: ServedPromise) -> Completed:
     if promise.payload is None:
         return Completed("failed", promise.request_id)
     return Completed("finished", promise.request_id, len(promise.payload))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tinker_sidecar.local_server.model import ServedModel
     from tinker_sidecar.local_server.options import ServerOptions
-    from tinker_sidecar.local_server.sessions import Session
+    from tinker_sidecar.local_server.sessions import ServedSession
 
 __all__ = ["LocalApi", "serve"]
 
@@ -80,7 +80,7 @@ class LocalApi:
         for session in self._sessions.forget():
             self._end_requests(session)
 
-    def _end_requests(self, session: Session) -> None:
+    def _end_requests(self, session: ServedSession) -> None:
         for sampler in session.samplers.values():
             self._promises.end(sampler)
 
@@ -127,7 +127,7 @@ def _service_paths(routes: ServiceRoutes) -> dict[str, Any]:
         API + "create_sampling_session": post(routes.create_sampling_session, wire.CreateSamplingSession),
         API + "join_sampling_session": post(routes.join_sampling_session, wire.JoinSamplingSession),
         API + "samplers/": get(routes.get_sampler),
-        API + "telemetry": post(routes.telemetry, wire.Telemetry),
+        API + "telemetry": post(routes.telemetry, wire.TelemetryBody),
         "/local/journal": get(routes.journal),
         "/local/requests": get(routes.requests),
     }

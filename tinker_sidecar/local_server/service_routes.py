@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinker_sidecar.local_server.responses import HttpError, Response, json_response
+from tinker_sidecar.local_server.responses import HttpAnswer, HttpError, json_response
 from tinker_sidecar.local_server.wire import (
     CapabilitiesAnswer,
     ClientConfigRequest,
@@ -14,8 +14,8 @@ from tinker_sidecar.local_server.wire import (
     Heartbeat,
     JoinSamplingSession,
     SamplerAnswer,
-    SupportedModel,
-    Telemetry,
+    SupportedModelAnswer,
+    TelemetryBody,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinker_sidecar.local_server.model import ServedModel
     from tinker_sidecar.local_server.options import ServerOptions
     from tinker_sidecar.local_server.request_log import RequestLog
-    from tinker_sidecar.local_server.responses import Call
+    from tinker_sidecar.local_server.responses import RequestHead
     from tinker_sidecar.local_server.sessions import Sessions
 
 __all__ = ["ServiceRoutes"]
@@ -47,21 +47,21 @@ class ServiceRoutes:
         self._journal = journal
         self._request_log = request_log
 
-    async def healthz(self, body: None, call: Call) -> Response:
+    async def healthz(self, body: None, head: RequestHead) -> HttpAnswer:
         return json_response({"status": "ok"})
 
-    async def client_config(self, body: ClientConfigRequest, call: Call) -> Response:
+    async def client_config(self, body: ClientConfigRequest, head: RequestHead) -> HttpAnswer:
         return json_response(self._options.client_config)
 
-    async def dynamic_config(self, body: ClientConfigRequest, call: Call) -> Response:
+    async def dynamic_config(self, body: ClientConfigRequest, head: RequestHead) -> HttpAnswer:
         return json_response(self._options.dynamic_config)
 
-    async def auth_token(self, body: Empty, call: Call) -> Response:
+    async def auth_token(self, body: Empty, head: RequestHead) -> HttpAnswer:
         return json_response({"jwt": self._gate.issue_token()})
 
-    async def capabilities(self, body: None, call: Call) -> Response:
+    async def capabilities(self, body: None, head: RequestHead) -> HttpAnswer:
         engine = self._model.engine
-        model = SupportedModel(
+        model = SupportedModelAnswer(
             model_name=engine.base_model,
             max_context_length=engine.max_context_length,
             description=self._model.description,
@@ -70,16 +70,16 @@ class ServiceRoutes:
         )
         return json_response(CapabilitiesAnswer([model]))
 
-    async def create_session(self, body: CreateSession, call: Call) -> Response:
+    async def create_session(self, body: CreateSession, head: RequestHead) -> HttpAnswer:
         session = self._sessions.create()
         answer = {"type": "create_session", "session_id": session.session_id}
         return json_response(answer | {"info_message": f"a local server; {self._model.description}"})
 
-    async def session_heartbeat(self, body: Heartbeat, call: Call) -> Response:
+    async def session_heartbeat(self, body: Heartbeat, head: RequestHead) -> HttpAnswer:
         self._sessions.heartbeat(body.session_id)
         return json_response({"type": "session_heartbeat"})
 
-    async def create_sampling_session(self, body: CreateSamplingSession, call: Call) -> Response:
+    async def create_sampling_session(self, body: CreateSamplingSession, head: RequestHead) -> HttpAnswer:
         if body.base_model is None and body.model_path is None:
             raise HttpError(400, "either base_model or model_path is needed")
         if body.base_model is not None:
@@ -92,19 +92,19 @@ class ServiceRoutes:
         )
         return json_response({"type": "create_sampling_session", "sampling_session_id": sampler.sampler_id})
 
-    async def join_sampling_session(self, body: JoinSamplingSession, call: Call) -> Response:
+    async def join_sampling_session(self, body: JoinSamplingSession, head: RequestHead) -> HttpAnswer:
         number = self._sessions.sampler(body.sampling_session_id).join()
         return json_response({"type": "join_sampling_session", "client_counter": number})
 
-    async def get_sampler(self, body: None, call: Call) -> Response:
-        sampler = self._sessions.sampler(call.path_tail)
+    async def get_sampler(self, body: None, head: RequestHead) -> HttpAnswer:
+        sampler = self._sessions.sampler(head.path_tail)
         return json_response(SamplerAnswer(sampler.sampler_id, sampler.base_model, sampler.model_path))
 
-    async def telemetry(self, body: Telemetry, call: Call) -> Response:
+    async def telemetry(self, body: TelemetryBody, head: RequestHead) -> HttpAnswer:
         return json_response({"status": "accepted"})
 
-    async def journal(self, body: None, call: Call) -> Response:
+    async def journal(self, body: None, head: RequestHead) -> HttpAnswer:
         return json_response(self._journal.snapshot())
 
-    async def requests(self, body: None, call: Call) -> Response:
+    async def requests(self, body: None, head: RequestHead) -> HttpAnswer:
         return json_response(self._request_log.snapshot())

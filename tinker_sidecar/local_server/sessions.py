@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tinker_sidecar.local_server.journal import Journal, SessionLog
-    from tinker_sidecar.local_server.promises import Promise
+    from tinker_sidecar.local_server.promises import ServedPromise
 
-__all__ = ["Clone", "Sampler", "Session", "Sessions"]
+__all__ = ["Clone", "ServedSampler", "ServedSession", "Sessions"]
 
 CLONE_BLOCK = 1_000_000_000
 """How many requests one client of a sampling session may number."""
@@ -34,18 +34,20 @@ class Clone:
         """Kept from the first `retrieve_futures` on: few clients ask for it."""
 
 
-class Sampler:
+class ServedSampler:
     """A sampling session: what `asample` names."""
 
     __slots__ = ("base_model", "clones", "model_path", "promises", "sampler_id", "session")
 
-    def __init__(self, sampler_id: str, session: Session, base_model: str, model_path: str | None) -> None:
+    def __init__(
+        self, sampler_id: str, session: ServedSession, base_model: str, model_path: str | None
+    ) -> None:
         self.sampler_id = sampler_id
         self.session = session
         self.base_model = base_model
         self.model_path = model_path
         self.clones = {0: Clone()}
-        self.promises: dict[int, Promise] = {}
+        self.promises: dict[int, ServedPromise] = {}
         """By `seq_id`: the same number again is the same request."""
 
     def clone_of(self, seq_id: int) -> Clone:
@@ -80,14 +82,14 @@ class Sampler:
         return clone.feed
 
 
-class Session:
+class ServedSession:
     __slots__ = ("last_heartbeat", "log", "results", "samplers", "session_id")
 
     def __init__(self, session_id: str, log: SessionLog) -> None:
         self.session_id = session_id
         self.log = log
         self.last_heartbeat = log.created
-        self.samplers: dict[int, Sampler] = {}
+        self.samplers: dict[int, ServedSampler] = {}
         """By `sampling_session_seq_id`."""
         self.results: dict[str, dict[str, str]] = {}
         """Of requests that are no samples, by request id."""
@@ -100,17 +102,17 @@ class Sessions:
         self._timeout = timeout
         self._clock = clock
         self._journal = journal
-        self._live: dict[str, Session] = {}
-        self._samplers: dict[str, Sampler] = {}
+        self._live: dict[str, ServedSession] = {}
+        self._samplers: dict[str, ServedSampler] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
 
-    def create(self) -> Session:
+    def create(self) -> ServedSession:
         session_id = str(uuid.uuid4())
-        session = Session(session_id, self._journal.open(session_id))
+        session = ServedSession(session_id, self._journal.open(session_id))
         self._live[session_id] = session
         return session
 
-    def session(self, session_id: str) -> Session:
+    def session(self, session_id: str) -> ServedSession:
         """Raise HttpError 404 for one that is unknown or has ended."""
         session = self._live.get(session_id)
         if session is None:
@@ -127,24 +129,24 @@ class Sessions:
 
     def create_sampler(
         self, session_id: str, seq_id: int, base_model: str, model_path: str | None
-    ) -> Sampler:
+    ) -> ServedSampler:
         """The sampler numbered `seq_id`, created unless a lost answer made the client ask twice."""
         session = self.session(session_id)
         sampler = session.samplers.get(seq_id)
         if sampler is None:
-            sampler = Sampler(f"{session_id}:sample:{seq_id}", session, base_model, model_path)
+            sampler = ServedSampler(f"{session_id}:sample:{seq_id}", session, base_model, model_path)
             session.samplers[seq_id] = sampler
             self._samplers[sampler.sampler_id] = sampler
         return sampler
 
-    def sampler(self, sampler_id: str) -> Sampler:
+    def sampler(self, sampler_id: str) -> ServedSampler:
         """Raise HttpError 404 for one that is unknown or whose session has ended."""
         sampler = self._samplers.get(sampler_id)
         if sampler is None:
             raise HttpError(404, f"sampling session {sampler_id} is unknown or its session has ended")
         return sampler
 
-    def expire(self) -> list[Session]:
+    def expire(self) -> list[ServedSession]:
         """End and return the sessions that have missed their heartbeats."""
         deadline = self._clock() - self._timeout
         expired = [session for session in self._live.values() if session.last_heartbeat < deadline]
@@ -152,14 +154,14 @@ class Sessions:
             self._end(session)
         return expired
 
-    def forget(self) -> list[Session]:
+    def forget(self) -> list[ServedSession]:
         """Drop and return all sessions, without a memory of them: what a restart does."""
         forgotten = list(self._live.values())
         self._live.clear()
         self._samplers.clear()
         return forgotten
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: ServedSession) -> None:
         del self._live[session.session_id]
         for sampler in session.samplers.values():
             del self._samplers[sampler.sampler_id]

@@ -13,19 +13,19 @@ import msgspec
 __all__ = [
     "CancelFuture",
     "CapabilitiesAnswer",
-    "Chunk",
+    "ChunkBody",
     "ClientConfigRequest",
     "Completed",
     "CompletionsAnswer",
     "CreateModel",
     "CreateSamplingSession",
     "CreateSession",
-    "DmelChunk",
+    "DmelChunkBody",
     "Empty",
     "GetInfo",
     "Heartbeat",
-    "ImageChunk",
-    "ImagePointerChunk",
+    "ImageChunkBody",
+    "ImagePointerChunkBody",
     "JoinSamplingSession",
     "Prompt",
     "RetrieveFuture",
@@ -33,12 +33,12 @@ __all__ = [
     "SampleAccepted",
     "SampleRequest",
     "SamplerAnswer",
-    "SamplingParams",
+    "SamplingParamsBody",
     "SaveWeightsForSampler",
-    "SupportedModel",
-    "Telemetry",
-    "Tensor",
-    "TextChunk",
+    "SupportedModelAnswer",
+    "TelemetryBody",
+    "TensorBody",
+    "TextChunkBody",
 ]
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -96,7 +96,7 @@ class SamplerAnswer(_Answer):
     model_path: str | None = None
 
 
-class SupportedModel(_Answer):
+class SupportedModelAnswer(_Answer):
     model_name: str
     max_context_length: int
     description: str
@@ -105,10 +105,10 @@ class SupportedModel(_Answer):
 
 
 class CapabilitiesAnswer(_Answer):
-    supported_models: list[SupportedModel]
+    supported_models: list[SupportedModelAnswer]
 
 
-class Telemetry(_Body):
+class TelemetryBody(_Body):
     events: list[dict[str, Any]]
     platform: str
     sdk_version: str
@@ -148,34 +148,34 @@ class SaveWeightsForSampler(_Body):
 # A sample.
 
 
-class TextChunk(_Body, tag_field="type", tag="encoded_text"):
+class TextChunkBody(_Body, tag_field="type", tag="encoded_text"):
     tokens: list[int]
 
 
-class ImageChunk(_Body, tag_field="type", tag="image"):
+class ImageChunkBody(_Body, tag_field="type", tag="image"):
     data: bytes
     format: Literal["png", "jpeg"]
     expected_tokens: Count | None = None
 
 
-class ImagePointerChunk(_Body, tag_field="type", tag="image_asset_pointer"):
+class ImagePointerChunkBody(_Body, tag_field="type", tag="image_asset_pointer"):
     location: str
     format: Literal["png", "jpeg"]
     expected_tokens: Count | None = None
 
 
-class DmelChunk(_Body, tag_field="type", tag="dmel"):
+class DmelChunkBody(_Body, tag_field="type", tag="dmel"):
     dmel: bytes
 
 
-Chunk = TextChunk | ImageChunk | ImagePointerChunk | DmelChunk
+ChunkBody = TextChunkBody | ImageChunkBody | ImagePointerChunkBody | DmelChunkBody
 
 
 class Prompt(_Body):
-    chunks: list[Chunk]
+    chunks: list[ChunkBody]
 
 
-class SamplingParams(_Body):
+class SamplingParamsBody(_Body):
     max_tokens: int | None = None
     seed: int | None = None
     stop: str | list[str | int] | None = None
@@ -184,7 +184,7 @@ class SamplingParams(_Body):
     top_p: float = 1.0
 
 
-class Tensor(_Body):
+class TensorBody(_Body):
     data: list[int | float]
     dtype: Literal["int64", "float32"]
     shape: list[Count] | None = None
@@ -197,12 +197,12 @@ class SampleRequest(_Body):
     seq_id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     prompt: msgspec.Raw
     """A `Prompt`."""
-    sampling_params: SamplingParams
+    sampling_params: SamplingParamsBody
     num_samples: int = 1
     prompt_logprobs: bool | None = None
     topk_prompt_logprobs: int = 0
     topk_sample_logprobs: int = 0
-    target_prompt_logprobs: Tensor | None = None
+    target_prompt_logprobs: TensorBody | None = None
     prompt_alt_tokens_k: int = 0
     prompt_logprobs_last_n: int | None = None
     # Accepted because official clients send them; the sampling session says which model it is.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Completion", "GenerationEngine", "GenerationRequest", "GenerationResult", "TopK"]
+__all__ = ["Completion", "GenerationEngine", "GenerationRequest", "GenerationResult", "TopKRows"]
 
 
 @dataclass(frozen=True, slots=True)
-class TopK:
+class TopKRows:
     """The `k` likeliest tokens at each of `n` positions; a row of `None` was not computed.
 
     Rows hold `(token_id, logprob)` pairs, likeliest first.
@@ -48,7 +48,7 @@ class Completion:
     tokens: list[int]
     logprobs: list[float]
     stop_reason: str
-    topk_logprobs: TopK | None = None
+    topk_logprobs: TopKRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class GenerationResult:
     completions: list[Completion]
     prompt_logprobs: list[float | None] | None = None
     """One entry a prompt token; `None` where not computed (always the first)."""
-    topk_prompt_logprobs: TopK | None = None
+    topk_prompt_logprobs: TopKRows | None = None
     target_prompt_logprobs: list[list[float]] | None = None
     """Same shape as `target_prompt_tokens`; 0.0 where it held -1."""
     prompt_alt_tokens: list[list[int]] | None = None

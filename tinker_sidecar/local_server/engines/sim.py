@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
-from tinker_sidecar.local_server.engines import Completion, GenerationResult, TopK
+from tinker_sidecar.local_server.engines import Completion, GenerationResult, TopKRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -186,18 +186,18 @@ def _prompt_logprobs(request: GenerationRequest) -> list[float | None] | None:
     return [*[None] * first, *expected_logprobs(request.prompt[first:])]
 
 
-def _topk_prompt_logprobs(request: GenerationRequest) -> TopK | None:
+def _topk_prompt_logprobs(request: GenerationRequest) -> TopKRows | None:
     first = _first_scored(request)
     scored = _topk(request.topk_prompt_logprobs, request.prompt[first - 1 :])
-    return scored and TopK(scored.k, [*[None] * first, *scored.rows])
+    return scored and TopKRows(scored.k, [*[None] * first, *scored.rows])
 
 
-def _topk(k: int, tokens: list[int]) -> TopK | None:
+def _topk(k: int, tokens: list[int]) -> TopKRows | None:
     """The `k` likeliest successors of each of `tokens` but the last, one row a step."""
     if not k:
         return None
     rows = _topk_rows(k)
-    return TopK(k, [rows[previous % _TOPK_ROWS] for previous, _ in pairwise(tokens)])
+    return TopKRows(k, [rows[previous % _TOPK_ROWS] for previous, _ in pairwise(tokens)])
 
 
 @lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinker_sidecar.local_server.engines import Completion, GenerationRequest, GenerationResult, TopK
+from tinker_sidecar.local_server.engines import Completion, GenerationRequest, GenerationResult, TopKRows
 from tinker_sidecar.local_server.engines.tiny.model import FloatArray, IntArray, KVCache, Transformer
 from tinker_sidecar.local_server.engines.tiny.sampling import SamplingSettings, sample, top_tokens
 from tinker_sidecar.local_server.engines.tiny.scoring import asks_about_prompt, score_prompt
@@ -17,7 +17,7 @@ from tinker_sidecar.local_server.engines.tiny.scoring import asks_about_prompt, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Batch", "Job"]
+__all__ = ["DecodingBatch", "Job"]
 
 PROMPT_STREAM = 2**32 - 1
 """The random stream of draws about the prompt; sample `i` of a request has stream `i`."""
@@ -43,7 +43,7 @@ class Job:
             self.future.set_exception(error)
 
 
-class Batch:
+class DecodingBatch:
     """Continuous batching: jobs join between steps and leave when they are done."""
 
     def __init__(self, model: Transformer) -> None:
@@ -162,7 +162,7 @@ class _Sequence:
 
     def completion(self) -> Completion:
         k = self.job.request.topk_sample_logprobs
-        return Completion(self.tokens, self.logprobs, self.stop_reason, TopK(k, self.top) if k else None)
+        return Completion(self.tokens, self.logprobs, self.stop_reason, TopKRows(k, self.top) if k else None)
 
 
 def _compacted(wanted: list[bool]) -> list[int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tinker_sidecar.local_server.engines.tiny import BASE_MODEL, FOLDER
-from tinker_sidecar.local_server.engines.tiny.batch import Batch, Job
+from tinker_sidecar.local_server.engines.tiny.batch import DecodingBatch, Job
 from tinker_sidecar.local_server.engines.tiny.model import Transformer
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class TinyEngine:
         model = Transformer.load(folder)
         self.vocab_size = model.config.vocab_size
         self.max_context_length = model.config.max_context_length
-        self._batch = Batch(model)
+        self._batch = DecodingBatch(model)
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._waiting: deque[Job] = deque()
         self._lock = threading.Lock()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinker_sidecar.local_server.engines import GenerationRequest, GenerationResult, TopK
+from tinker_sidecar.local_server.engines import GenerationRequest, GenerationResult, TopKRows
 from tinker_sidecar.local_server.engines.tiny.sampling import SamplingSettings, sample, top_tokens
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def score_prompt(
         result = replace(result, prompt_logprobs=[None] * skipped + scores[skipped - 1 :].tolist())
     if k := request.topk_prompt_logprobs:
         rows = [None] * skipped + top_tokens(logprobs[skipped - 1 :], k)
-        result = replace(result, topk_prompt_logprobs=TopK(k, rows))
+        result = replace(result, topk_prompt_logprobs=TopKRows(k, rows))
     if request.target_prompt_tokens is not None:
         result = replace(
             result, target_prompt_logprobs=_target_logprobs(request.target_prompt_tokens, logprobs)

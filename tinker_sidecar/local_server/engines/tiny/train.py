@@ -46,7 +46,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrainingBatch:
     """Rows of problems packed end to end; `mask[row, i, j]`: token `i` may look at token `j`."""
 
     inputs: torch.Tensor
@@ -152,7 +152,9 @@ def initial_weights(config: ModelConfig) -> Weights:
     return weights
 
 
-def forward(weights: Weights, config: ModelConfig, angles: torch.Tensor, batch: Batch) -> torch.Tensor:
+def forward(
+    weights: Weights, config: ModelConfig, angles: torch.Tensor, batch: TrainingBatch
+) -> torch.Tensor:
     """Logits `[B, S, V]` of the token after each of `inputs` `[B, S]`. The twin of `Transformer.forward`."""
     rows, length = batch.inputs.shape
     turns = torch.polar(torch.ones_like(angles[:length]), angles[:length])[:, None, :]
@@ -179,7 +181,7 @@ def rotate(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(pairs * turns).flatten(-2)
 
 
-def batches(config: ModelConfig) -> Iterator[Batch]:
+def batches(config: ModelConfig) -> Iterator[TrainingBatch]:
     """Endless batches for next-token training. Only solutions are targets: problems can't be foreseen."""
     rng = random.Random(SEED)
     shape = (ROWS, ROW_LENGTH)
@@ -197,7 +199,7 @@ def batches(config: ModelConfig) -> Iterator[Batch]:
                 owners[row, start:end] = end
                 start, problem = end, draw_problem(rng, held_out=False)
         mask = (owners[:, :, None] == owners[:, None, :]) & np.tri(ROW_LENGTH, dtype=bool)
-        yield Batch(torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(mask))
+        yield TrainingBatch(torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(mask))
 
 
 def learning_rate(step: int, steps: int) -> float:

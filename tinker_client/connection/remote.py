@@ -10,19 +10,19 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from tinker_client.backends.backend import Backend
-from tinker_client.backends.numbers import (
-    Numbers,
+from tinker_client.callbacks import call_isolated
+from tinker_client.config import Settings
+from tinker_client.connection.backend import Backend
+from tinker_client.connection.clone_numbers import (
+    CloneNumbers,
     Sampler,
     numbers_of_a_copy,
     numbers_of_the_original,
     recycle,
 )
-from tinker_client.callbacks import call_isolated
-from tinker_client.config import Settings
 from tinker_client.futures import InterruptibleFuture
 from tinker_client.telemetry import Telemetry
-from tinker_sidecar.protocol import (
+from tinker_sidecar.ipc.protocol import (
     CloseSampler,
     CloseSession,
     LogTelemetry,
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
-    "SamplerHandle",
-    "SamplingCall",
-    "SessionHandle",
+    "PendingRequest",
+    "RemoteSampler",
+    "RemoteSession",
     "attach_sampler",
     "attach_session",
     "create_sampler",
@@ -50,18 +50,18 @@ __all__ = [
 Info = TypeVar("Info", SessionInfo, SamplerInfo)
 
 
-class Client(Protocol):
+class QueueListener(Protocol):
     """A client that has a sampler's handle, alone or with others."""
 
     def _on_queue_state(self, state: str, reason: str | None) -> None: ...
 
 
-class _Handle(Generic[Info]):
+class _Remote(Generic[Info]):
     """What is opened once at each engine, and again at one that replaces a dead one."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.number = backend.number()
+        self.id = backend.new_id()
         self.generation: int | None = 0
         self._info: InterruptibleFuture[Info] = InterruptibleFuture()
 
@@ -95,7 +95,7 @@ class _Handle(Generic[Info]):
         raise NotImplementedError
 
 
-class SessionHandle(_Handle[SessionInfo]):
+class RemoteSession(_Remote[SessionInfo]):
     """A session at this process's engine: created with the first `open`, taken up again after a restart."""
 
     def __init__(self, backend: Backend, settings: Settings, session_id: str | None) -> None:
@@ -103,17 +103,17 @@ class SessionHandle(_Handle[SessionInfo]):
         self.settings = settings
         self._config = settings.resolve()
         self.sampler_seq_ids = itertools.count()
-        self.samplers: weakref.WeakSet[SamplerHandle] = weakref.WeakSet()
+        self.samplers: weakref.WeakSet[RemoteSampler] = weakref.WeakSet()
         self.telemetry = Telemetry(self._log_telemetry) if self._config.telemetry else None
         self._session_id = session_id
         self._closed = False
-        weakref.finalize(self, backend.send, CloseSession(self.number)).atexit = False
+        weakref.finalize(self, backend.send, CloseSession(self.id)).atexit = False
         _sessions.setdefault(backend, weakref.WeakSet()).add(self)
 
     def close(self) -> None:
         self._closed = True
         self.backend.closed(self)
-        self.backend.send(CloseSession(self.number))
+        self.backend.send(CloseSession(self.id))
 
     @property
     def is_open(self) -> bool:
@@ -138,17 +138,17 @@ class SessionHandle(_Handle[SessionInfo]):
         self._session_id = self.known_session_id()
 
     def _opening(self, call: int) -> OpenSession:
-        return OpenSession(call, self.number, self._config, self._session_id)
+        return OpenSession(call, self.id, self._config, self._session_id)
 
     def _log_telemetry(self, event: dict[str, Any]) -> None:
-        self.backend.send(LogTelemetry(self.number, event))
+        self.backend.send(LogTelemetry(self.id, event))
 
     def known_session_id(self) -> str | None:
         """The id, if it is known without asking."""
         return self._info.result().session_id if _succeeded(self._info) else self._session_id
 
 
-class SamplerHandle(_Handle[SamplerInfo]):
+class RemoteSampler(_Remote[SamplerInfo]):
     """A sampling session at this process's engine, and the numbers of its requests.
 
     It is there for all clients in this process that are copies of one another and have the same settings:
@@ -157,18 +157,18 @@ class SamplerHandle(_Handle[SamplerInfo]):
 
     def __init__(
         self,
-        session: SessionHandle,
+        session: RemoteSession,
         *,
         sampling_session_id: str | None,
         base_model: str | None,
         model_path: str | None,
-        numbers: Numbers,
+        numbers: CloneNumbers,
         retry: Retry,
     ) -> None:
         super().__init__(session.backend)
         self.session = session
-        self.next_n = numbers.next_n
-        self.clients: weakref.WeakValueDictionary[int, Client] = weakref.WeakValueDictionary()
+        self.next_offset = numbers.next_offset
+        self.clients: weakref.WeakValueDictionary[int, QueueListener] = weakref.WeakValueDictionary()
         """Those who have it, by `id`."""
         self.last_queue_warning = float("-inf")
         self._sampling_session_id = sampling_session_id
@@ -177,8 +177,8 @@ class SamplerHandle(_Handle[SamplerInfo]):
         self._seq_id = next(session.sampler_seq_ids) if sampling_session_id is None else 0
         self._numbers = numbers
         self._retry = retry
-        self.backend.observe_queue(self.number, partial(_tell, self.clients))
-        weakref.finalize(self, _release, self.backend, self.number).atexit = False
+        self.backend.observe_queue(self.id, partial(_tell, self.clients))
+        weakref.finalize(self, _release, self.backend, self.id).atexit = False
         session.samplers.add(self)
 
     def serves(self, sampling_session_id: str, retry: Retry) -> bool:
@@ -224,8 +224,8 @@ class SamplerHandle(_Handle[SamplerInfo]):
     def _opening(self, call: int) -> OpenSampler:
         return OpenSampler(
             call,
-            self.number,
-            self.session.number,
+            self.id,
+            self.session.id,
             self._sampling_session_id,
             self._seq_id,
             self._base_model,
@@ -236,45 +236,45 @@ class SamplerHandle(_Handle[SamplerInfo]):
         )
 
 
-class SamplingCall:
+class PendingRequest:
     """A request under way. Keeps its sampler open, since the client may be gone before the answer."""
 
-    __slots__ = ("_handle", "_request", "_submitted_at")
+    __slots__ = ("_request", "_sampler", "_submitted_at")
 
-    def __init__(self, handle: SamplerHandle, request: int) -> None:
-        self._handle = handle
+    def __init__(self, handle: RemoteSampler, request: int) -> None:
+        self._sampler = handle
         self._request = request
         self._submitted_at = monotonic()
 
     def describe(self) -> str:
         age = monotonic() - self._submitted_at
-        return f"the request to {self._handle.describe()} was submitted {age:.1f} s ago and is unanswered"
+        return f"the request to {self._sampler.describe()} was submitted {age:.1f} s ago and is unanswered"
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
-        self._handle.backend.wait(done, timeout)
+        self._sampler.backend.wait(done, timeout)
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._handle.backend.read_on(loop)
+        self._sampler.backend.read_on(loop)
 
     def cancel(self) -> None:
-        self._handle.backend.cancel(self._request)
+        self._sampler.backend.cancel(self._request)
 
 
-def attach_session(backend: Backend, settings: Settings, session_id: str) -> SessionHandle:
+def attach_session(backend: Backend, settings: Settings, session_id: str) -> RemoteSession:
     """The handle of a session that exists, shared by all its clients in this process: one heartbeat."""
     with backend.lock:
         for handle in _sessions.get(backend, ()):
             if handle.serves(settings, session_id):
                 return handle
-        return SessionHandle(backend, settings, session_id)
+        return RemoteSession(backend, settings, session_id)
 
 
 def create_sampler(
-    session: SessionHandle, base_model: str | None, model_path: str | None, retry: Retry
-) -> SamplerHandle:
+    session: RemoteSession, base_model: str | None, model_path: str | None, retry: Retry
+) -> RemoteSampler:
     """A new sampler of `session`."""
     with session.backend.lock:
-        return SamplerHandle(
+        return RemoteSampler(
             session,
             sampling_session_id=None,
             base_model=base_model,
@@ -285,8 +285,8 @@ def create_sampler(
 
 
 def attach_sampler(
-    session: SessionHandle, sampling_session_id: str, base_model: str | None, retry: Retry
-) -> SamplerHandle:
+    session: RemoteSession, sampling_session_id: str, base_model: str | None, retry: Retry
+) -> RemoteSampler:
     """The handle of a sampler that exists, shared by all its copies in this process that `retry` likewise."""
     with session.backend.lock:
         for handle in session.samplers:
@@ -294,7 +294,7 @@ def attach_sampler(
                 return handle
         sampler: Sampler = session.settings.base_url, sampling_session_id
         numbers = numbers_of_a_copy(sampler)
-        handle = SamplerHandle(
+        handle = RemoteSampler(
             session,
             sampling_session_id=sampling_session_id,
             base_model=base_model,
@@ -306,15 +306,15 @@ def attach_sampler(
         return handle
 
 
-def open_sessions(backend: Backend) -> list[SessionHandle]:
+def open_sessions(backend: Backend) -> list[RemoteSession]:
     """The sessions that this process has open there."""
     return [handle for handle in _sessions.get(backend, ()) if handle.is_open]
 
 
-_sessions: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[SessionHandle]] = weakref.WeakKeyDictionary()
+_sessions: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[RemoteSession]] = weakref.WeakKeyDictionary()
 
 
-def _tell(clients: weakref.WeakValueDictionary[int, Client], state: str, reason: str | None) -> None:
+def _tell(clients: weakref.WeakValueDictionary[int, QueueListener], state: str, reason: str | None) -> None:
     """Tell each client of the queue; one that raises is no business of the others."""
     for client in [reference() for reference in clients.valuerefs()]:
         if client is not None:

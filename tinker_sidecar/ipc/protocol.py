@@ -16,37 +16,37 @@ from tinker_sidecar.credentials import without_password
 __all__ = [
     "MAX_FRAME",
     "Ack",
-    "Ask",
     "Batch",
     "Cancel",
-    "Chunk",
     "CloseSampler",
     "CloseSession",
-    "DmelChunk",
     "Event",
     "Failure",
-    "ImageChunk",
-    "ImagePointerChunk",
-    "LogRecord",
+    "LogLine",
     "LogTelemetry",
     "Message",
     "OpenSampler",
     "OpenSession",
+    "PackedChunk",
+    "PackedDmel",
+    "PackedImage",
+    "PackedImagePointer",
+    "PackedParams",
+    "PackedSequence",
+    "PackedTensor",
+    "PackedText",
+    "PackedTopK",
     "Query",
-    "QueueState",
+    "QueueStateEvent",
     "Reply",
+    "RequestSpec",
     "Resend",
     "Retry",
     "Sample",
     "SampleResult",
-    "SampledSequence",
     "SamplerInfo",
-    "SamplingParams",
     "ServiceConfig",
     "SessionInfo",
-    "Tensor",
-    "TextChunk",
-    "TopK",
 ]
 
 
@@ -61,31 +61,31 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True, gc=False):
 # A prompt.
 
 
-class TextChunk(_Wire, frozen=True, tag="text"):
+class PackedText(_Wire, frozen=True, tag="text"):
     tokens: memoryview
     """int32, one a token."""
 
 
-class ImageChunk(_Wire, frozen=True, tag="image"):
+class PackedImage(_Wire, frozen=True, tag="image"):
     data: memoryview
     format: str
     expected_tokens: int | None
 
 
-class ImagePointerChunk(_Wire, frozen=True, tag="image_pointer"):
+class PackedImagePointer(_Wire, frozen=True, tag="image_pointer"):
     location: str
     format: str
     expected_tokens: int | None
 
 
-class DmelChunk(_Wire, frozen=True, tag="dmel"):
+class PackedDmel(_Wire, frozen=True, tag="dmel"):
     dmel: memoryview
 
 
-Chunk = TextChunk | ImageChunk | ImagePointerChunk | DmelChunk
+PackedChunk = PackedText | PackedImage | PackedImagePointer | PackedDmel
 
 
-class Tensor(_Wire, frozen=True):
+class PackedTensor(_Wire, frozen=True):
     """`data` holds values of `dtype`; with `crow` and `col` (int64) they are the CSR non-pads."""
 
     dtype: str
@@ -95,7 +95,7 @@ class Tensor(_Wire, frozen=True):
     col: memoryview | None = None
 
 
-class SamplingParams(_Wire, frozen=True):
+class PackedParams(_Wire, frozen=True):
     max_tokens: int | None
     seed: int | None
     stop: list[str | int] | None
@@ -108,7 +108,7 @@ class SamplingParams(_Wire, frozen=True):
 # A result.
 
 
-class TopK(_Wire, frozen=True):
+class PackedTopK(_Wire, frozen=True):
     """Row-major `n × k` matrices: int32 ids, float32 logprobs; an empty cell is (0, -99999.0)."""
 
     k: int
@@ -116,24 +116,24 @@ class TopK(_Wire, frozen=True):
     logprobs: memoryview
 
 
-class SampledSequence(_Wire, frozen=True):
+class PackedSequence(_Wire, frozen=True):
     stop_reason: Literal["stop", "length"]
     sequence_id: str
     tokens: memoryview
     """int32."""
     logprobs: memoryview | None
     """float32, NaN where not computed."""
-    topk_logprobs: TopK | None = None
+    topk_logprobs: PackedTopK | None = None
 
 
 class SampleResult(_Wire, frozen=True):
-    sequences: list[SampledSequence]
+    sequences: list[PackedSequence]
     prompt_logprobs: memoryview | None = None
     """float32, one a prompt token, NaN where not computed."""
-    topk_prompt_logprobs: TopK | None = None
+    topk_prompt_logprobs: PackedTopK | None = None
     prompt_cache_hit_tokens: int = 0
-    target_prompt_logprobs: Tensor | None = None
-    prompt_alt_tokens: tuple[Tensor, Tensor] | None = None
+    target_prompt_logprobs: PackedTensor | None = None
+    prompt_alt_tokens: tuple[PackedTensor, PackedTensor] | None = None
     """Token ids (int64) and their logprobs (float32)."""
 
 
@@ -211,19 +211,19 @@ class OpenSampler(_Wire, frozen=True, tag="open_sampler"):
     retry: Retry
 
 
-class Ask(_Wire, frozen=True, tag="ask"):
+class RequestSpec(_Wire, frozen=True, tag="ask"):
     """What the `Sample`s that follow ask for: a group's requests share it. `number` is its alone."""
 
     number: int
     prompt_bytes: int
     """What `prompt` counts against the client's limit."""
-    prompt: list[Chunk]
+    prompt: list[PackedChunk]
     num_samples: int
-    params: SamplingParams
+    params: PackedParams
     prompt_logprobs: bool = False
     topk_prompt_logprobs: int = 0
     topk_sample_logprobs: int = 0
-    target_prompt_logprobs: Tensor | None = None
+    target_prompt_logprobs: PackedTensor | None = None
     prompt_alt_tokens_k: int = 0
     prompt_logprobs_last_n: int | None = None
     record_stability_info: bool = False
@@ -231,13 +231,13 @@ class Ask(_Wire, frozen=True, tag="ask"):
 
 
 class Sample(_Wire, frozen=True, tag="sample"):
-    """Ask `sampler` for samples. `n` numbers the request within the sampler's clone block."""
+    """RequestSpec `sampler` for samples. `n` numbers the request within the sampler's clone block."""
 
     request: int
     sampler: int
     n: int
     ask: int
-    """The number of the last `Ask`."""
+    """The number of the last `RequestSpec`."""
 
 
 class Cancel(_Wire, frozen=True, tag="cancel"):
@@ -285,7 +285,7 @@ class Resend(_Wire, frozen=True, tag="resend"):
 Message = (
     OpenSession
     | OpenSampler
-    | Ask
+    | RequestSpec
     | Sample
     | Cancel
     | Query
@@ -319,7 +319,7 @@ class Reply(_Wire, frozen=True):
     failure: Failure | None = None
 
 
-class LogRecord(_Wire, frozen=True, tag="log"):
+class LogLine(_Wire, frozen=True, tag="log"):
     """A line for the `logging` handlers of the caller's process."""
 
     logger: str
@@ -327,7 +327,7 @@ class LogRecord(_Wire, frozen=True, tag="log"):
     message: str
 
 
-class QueueState(_Wire, frozen=True, tag="queue_state"):
+class QueueStateEvent(_Wire, frozen=True, tag="queue_state"):
     """A sampler's queue: `active`, `paused_capacity` or `paused_rate_limit`."""
 
     sampler: int
@@ -335,14 +335,14 @@ class QueueState(_Wire, frozen=True, tag="queue_state"):
     reason: str | None
 
 
-Event = LogRecord | QueueState
+Event = LogLine | QueueStateEvent
 
 
 class Batch(_Wire, frozen=True):
     """All that has come about since the client acknowledged the batch before.
 
     `done[i]` names the request that `payloads[i]`, an encoded `SampleResult`, answers. A large payload is
-    empty there and lent: see `tinker_sidecar.lending`.
+    empty there and lent: see `tinker_sidecar.ipc.lending`.
     """
 
     number: int

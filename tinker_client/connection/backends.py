@@ -10,7 +10,7 @@ import sys
 import threading
 
 from tinker_client import callbacks, local
-from tinker_client.backends.backend import Backend, Host
+from tinker_client.connection.backend import Backend, Host
 
 __all__ = ["Backend", "fork_count", "get_backend", "shutdown"]
 
@@ -57,7 +57,7 @@ def shutdown() -> None:
 
 
 def _sidecar_host(backend: Backend) -> Host:
-    from tinker_client.backends.sidecar import SidecarHost
+    from tinker_client.connection.sidecar import SidecarHost
 
     return SidecarHost(backend)
 
@@ -67,7 +67,7 @@ def _in_process_host(backend: Backend) -> Host:
         # The HTTP library's threads must not be at work when the interpreter ends, which aborts the process,
         # and nothing runs after the last exit handler to see to that.
         return _sidecar_host(backend)
-    from tinker_client.backends.in_process import InProcessHost
+    from tinker_client.connection.in_process import InProcessHost
 
     return InProcessHost(backend)
 

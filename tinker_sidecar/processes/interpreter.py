@@ -50,7 +50,7 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 def module_environment() -> dict[str, str]:
     """This process's environment without its keys, and with the way to this package and what it needs."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     ours = {_SEARCH_PATH: "\n".join([root, *_search_path()])}
     return {name: value for name, value in environ.items() if name not in _SECRETS} | ours
 

@@ -12,9 +12,9 @@ import itertools
 import os
 import random
 
-from tinker_sidecar.protocol import SamplerInfo
+from tinker_sidecar.ipc.protocol import SamplerInfo
 
-__all__ = ["Numbers", "Sampler", "numbers_of_a_copy", "numbers_of_the_original", "recycle"]
+__all__ = ["CloneNumbers", "Sampler", "numbers_of_a_copy", "numbers_of_the_original", "recycle"]
 
 Sampler = tuple[str, str]
 """The server's address and the sampling session's id."""
@@ -25,11 +25,11 @@ _FIRSTS = 250_000_000
 uses the upper half for what it must submit anew."""
 
 _random = random.SystemRandom()
-_unused: dict[Sampler, list[Numbers]] = {}
+_unused: dict[Sampler, list[CloneNumbers]] = {}
 """What copies that are gone have left behind, to be gone on with."""
 
 
-class Numbers:
+class CloneNumbers:
     """A clone id and a counter, used by one handle at a time.
 
     `join` says that the server has yet to be asked for the clone id: what is here is drawn at random. Where
@@ -39,7 +39,7 @@ class Numbers:
     def __init__(self, clone: int, first: int, *, join: bool) -> None:
         self.clone = clone
         self.join = join
-        self.next_n = itertools.count(first).__next__
+        self.next_offset = itertools.count(first).__next__
         self.process = os.getpid()
 
     def learn(self, opened: concurrent.futures.Future[SamplerInfo]) -> None:
@@ -48,18 +48,18 @@ class Numbers:
             self.clone, self.join = opened.result().clone, False
 
 
-def numbers_of_the_original() -> Numbers:
-    return Numbers(0, 0, join=False)
+def numbers_of_the_original() -> CloneNumbers:
+    return CloneNumbers(0, 0, join=False)
 
 
-def numbers_of_a_copy(sampler: Sampler) -> Numbers:
+def numbers_of_a_copy(sampler: Sampler) -> CloneNumbers:
     try:
         return _unused[sampler].pop()
     except (KeyError, IndexError):
-        return Numbers(_random.randint(1, _CLONES), _random.randrange(_FIRSTS), join=True)
+        return CloneNumbers(_random.randint(1, _CLONES), _random.randrange(_FIRSTS), join=True)
 
 
-def recycle(sampler: Sampler, numbers: Numbers) -> None:
+def recycle(sampler: Sampler, numbers: CloneNumbers) -> None:
     """A copy's handle is gone: the next one goes on. In a forked child they stay the parent's."""
     if numbers.process == os.getpid():
         _unused.setdefault(sampler, []).append(numbers)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinker_client.channel import Channel
+from tinker_client.connection.channel import Channel
+from tinker_client.connection.sidecar_process import SidecarProcess
 from tinker_client.errors import SidecarDiedError, SidecarIPCError, SidecarStartupError
-from tinker_client.lifecycle import SidecarProcess
 
 if TYPE_CHECKING:
-    from tinker_client.backends.backend import Backend
+    from tinker_client.connection.backend import Backend
 
 __all__ = ["SidecarHost"]
 

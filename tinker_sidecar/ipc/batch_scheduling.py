@@ -13,10 +13,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-__all__ = ["be_patient", "starts_patient_threads"]
+__all__ = ["schedule_as_batch", "starting_batch_threads"]
 
 
-def be_patient() -> bool:
+def schedule_as_batch() -> bool:
     """Have this thread, and those that it starts, wait their turn. False: not here, or they do already."""
     try:
         if os.sched_getscheduler(0) == os.SCHED_OTHER:
@@ -28,9 +28,9 @@ def be_patient() -> bool:
 
 
 @contextlib.contextmanager
-def starts_patient_threads() -> Iterator[None]:
+def starting_batch_threads() -> Iterator[None]:
     """Threads that this one starts within are patient; this one is as before in the end."""
-    changed = be_patient()
+    changed = schedule_as_batch()
     try:
         yield
     finally:

@@ -13,13 +13,13 @@ import uvloop
 
 from tinker_client.callbacks import run_soon
 from tinker_client.errors import SidecarStartupError
+from tinker_sidecar.ipc.batch_scheduling import schedule_as_batch
+from tinker_sidecar.ipc.protocol import Ack, Batch, Message
 from tinker_sidecar.logs import log_through
-from tinker_sidecar.patience import be_patient
-from tinker_sidecar.protocol import Ack, Batch, Message
-from tinker_sidecar.room import fill_standard_descriptors
+from tinker_sidecar.processes.room import fill_standard_descriptors
 
 if TYPE_CHECKING:
-    from tinker_client.backends.backend import Backend
+    from tinker_client.connection.backend import Backend
     from tinker_sidecar.engine.engine import Engine
 
 __all__ = ["InProcessHost"]
@@ -89,7 +89,7 @@ class InProcessHost:
             self._engine.handle(Ack(batch.number))
 
     def _run(self) -> None:
-        be_patient()
+        schedule_as_batch()
         try:
             self._loop.run_until_complete(self._serve())
         finally:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
-from tinker_client.doorbell import Doorbell, Ring
+from tinker_client.connection.doorbell import Doorbell, Ring
+from tinker_client.connection.loop_reader import LoopReader
+from tinker_client.connection.zmq_context import borrow_context, return_context
 from tinker_client.errors import SidecarIPCError
 from tinker_client.futures import wake_together
-from tinker_client.loop_reader import LoopReader
-from tinker_client.zmq_context import borrow_context, return_context
-from tinker_sidecar.handshake import USERNAME, requests_endpoint, results_endpoint
-from tinker_sidecar.lending import borrow
-from tinker_sidecar.protocol import Ack, Batch, Failure, Message, Resend
-from tinker_sidecar.sockets import NO_LIMIT, GilSocket
+from tinker_sidecar.ipc.handshake import USERNAME, requests_endpoint, results_endpoint
+from tinker_sidecar.ipc.lending import borrow
+from tinker_sidecar.ipc.protocol import Ack, Batch, Failure, Message, Resend
+from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +43,7 @@ class Channel:
     `deliver` is called with each batch; `closed` once at the end, on the receiving thread: with None when
     `exit_fd` says that the sidecar has exited, or with what makes it useless.
 
-    Sending costs no GIL hand-off (see `tinker_sidecar.sockets`), and receiving costs one a batch, that of
+    Sending costs no GIL hand-off (see `tinker_sidecar.ipc.sockets`), and receiving costs one a batch, that of
     whoever waits: a thread that blocks on a future reads the socket itself, and so does an event loop
     with awaiting tasks. The receiving thread reads it for everybody else, and instead of a thread that does
     not get on: a signal handler may interrupt any of them, and wait there for other threads.

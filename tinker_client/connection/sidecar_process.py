@@ -18,10 +18,10 @@ from subprocess import PIPE, Popen
 import msgspec
 
 from tinker_client.errors import SidecarStartupError
-from tinker_sidecar.exits import end, how_it_ended, remove_folder
-from tinker_sidecar.handshake import Greeting, Hello
-from tinker_sidecar.interpreter import module_command, module_environment
-from tinker_sidecar.lending import can_borrow
+from tinker_sidecar.ipc.handshake import Greeting, Hello
+from tinker_sidecar.ipc.lending import can_borrow
+from tinker_sidecar.processes.exits import end, how_it_ended, remove_folder
+from tinker_sidecar.processes.interpreter import module_command, module_environment
 
 __all__ = ["SidecarProcess"]
 

@@ -14,17 +14,27 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from tinker_client.backends.in_flight import InFlight
-from tinker_client.backends.restarts import Restarts
-from tinker_client.backends.switch_interval import SwitchInterval
 from tinker_client.callbacks import run_soon
 from tinker_client.config import Limits
+from tinker_client.connection.in_flight import InFlight
+from tinker_client.connection.restarts import Restarts
+from tinker_client.connection.switch_interval import SwitchInterval
 from tinker_client.errors import SidecarDiedError, SidecarError, SidecarStartupError, from_failure
 from tinker_client.futures import APIFuture, InterruptibleFuture, wake_together
 from tinker_client.running_loop import runs_event_loop
 from tinker_client.sampling_request import checked_message
 from tinker_client.types import SampleResponse
-from tinker_sidecar.protocol import Ask, Batch, Cancel, Event, LogRecord, Message, QueueState, Reply, Sample
+from tinker_sidecar.ipc.protocol import (
+    Batch,
+    Cancel,
+    Event,
+    LogLine,
+    Message,
+    QueueStateEvent,
+    Reply,
+    RequestSpec,
+    Sample,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,7 +68,7 @@ class Host(Protocol):
 class Opened(Protocol):
     """A session or sampler that is open at the engine."""
 
-    number: int
+    id: int
 
     def reopen(self) -> None:
         """Open it at an engine that replaces a dead one."""
@@ -82,11 +92,11 @@ class Backend:
         """The start of a host that is under way."""
         self._inherited: Host | None = None
         """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
-        self.number = itertools.count(1).__next__
+        self.new_id = itertools.count(1).__next__
         """A number no session, sampler, call or request of this backend has had."""
         self._generations = itertools.count(1)
         self._in_flight = InFlight()
-        self._last_ask: Ask | None = None
+        self._last_ask: RequestSpec | None = None
         """What this host was sent last."""
         self._calls: dict[int, tuple[InterruptibleFuture[Any], Message]] = {}
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
@@ -127,7 +137,7 @@ class Backend:
         if (host := self._host) is not None:
             host.send(message)
 
-    def submit(self, sample: Sample, ask: Ask, future: APIFuture[Any]) -> None:
+    def submit(self, sample: Sample, ask: RequestSpec, future: APIFuture[Any]) -> None:
         """Send `sample`, which asks for `ask`, and complete `future` when it is answered.
 
         If the engine has too much already it is sent later; the calling thread waits for that unless it
@@ -149,7 +159,7 @@ class Backend:
 
     def call(self, message: Callable[[int], Message]) -> InterruptibleFuture[Any]:
         """Send the message made with a new call number; the future gets what the engine replies."""
-        number = self.number()
+        number = self.new_id()
         future: InterruptibleFuture[Any] = InterruptibleFuture()
         with self.lock:
             self._check_started()
@@ -306,7 +316,7 @@ class Backend:
         self._host, self._last_ask = host, None
         self._death = None
         # In the order in which all of it was asked for: numbers are given in turn.
-        again: list[tuple[int, Callable[[], None]]] = [(it.number, it.reopen) for it in self._opened]
+        again: list[tuple[int, Callable[[], None]]] = [(it.id, it.reopen) for it in self._opened]
         again += [(number, partial(host.send, message)) for number, (_, message) in self._calls.items()]
         for _, act in sorted(again, key=itemgetter(0)):
             act()
@@ -317,7 +327,7 @@ class Backend:
         if self.generation is None:
             raise SidecarDiedError(self._death or "the client was shut down meanwhile")
 
-    def _send_sample(self, sample: Sample, ask: Ask) -> None:
+    def _send_sample(self, sample: Sample, ask: RequestSpec) -> None:
         if (host := self._host) is not None:
             if ask is not self._last_ask:
                 host.send(ask)
@@ -376,9 +386,9 @@ class Backend:
             future._complete(reply.data if reply.value is None else reply.value)
 
     def _event(self, event: Event) -> None:
-        if isinstance(event, LogRecord):
+        if isinstance(event, LogLine):
             logging.getLogger(event.logger).log(event.level, "%s", event.message)
-        elif isinstance(event, QueueState) and (observer := self._queue_observers.get(event.sampler)):
+        elif isinstance(event, QueueStateEvent) and (observer := self._queue_observers.get(event.sampler)):
             observer(event.state, event.reason)
 
     def _fail_all(self, error: SidecarError) -> None:

@@ -10,8 +10,8 @@ import threading
 
 import zmq
 
-from tinker_sidecar.patience import starts_patient_threads
-from tinker_sidecar.room import check_descriptors, check_threads, fill_standard_descriptors
+from tinker_sidecar.ipc.batch_scheduling import starting_batch_threads
+from tinker_sidecar.processes.room import check_descriptors, check_threads, fill_standard_descriptors
 
 __all__ = ["borrow_context", "return_context"]
 
@@ -51,7 +51,7 @@ def _start() -> zmq.Context[zmq.Socket[bytes]]:
     check_descriptors(_DESCRIPTORS)
     check_threads(_THREADS)
     context = zmq.Context()
-    with starts_patient_threads():
+    with starting_batch_threads():
         context.socket(zmq.PUSH).close()  # It starts its threads with its first socket.
     return context
 

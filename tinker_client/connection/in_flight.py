@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinker_client.futures import APIFuture, InterruptibleFuture
-from tinker_sidecar.protocol import Ask, Sample
+from tinker_sidecar.ipc.protocol import RequestSpec, Sample
 
 __all__ = ["InFlight"]
 
@@ -22,13 +22,15 @@ class InFlight:
         self.most_requests = self.most_bytes = 0
         self.futures: dict[int, APIFuture[Any]] = {}
         """Who waits for which request; read it only."""
-        self._requests: dict[int, tuple[Sample, Ask]] = {}
+        self._requests: dict[int, tuple[Sample, RequestSpec]] = {}
         self._turns: dict[int, InterruptibleFuture[None]] = {}
         """Of the requests that have not been sent, in order: done once they are, or given up."""
         self._sent = 0
         self._sent_bytes = 0
 
-    def add(self, sample: Sample, ask: Ask, future: APIFuture[Any]) -> InterruptibleFuture[None] | None:
+    def add(
+        self, sample: Sample, ask: RequestSpec, future: APIFuture[Any]
+    ) -> InterruptibleFuture[None] | None:
         """None: there is room for the request, and it is taken. Otherwise it waits for this, its turn."""
         number = sample.request
         turn: InterruptibleFuture[None] | None = None
@@ -59,14 +61,14 @@ class InFlight:
                 self._sent -= 1
                 self._sent_bytes -= ask.prompt_bytes
 
-    def next_with_room(self) -> tuple[Sample, Ask] | None:
+    def next_with_room(self) -> tuple[Sample, RequestSpec] | None:
         """The first in line, if there is room for it."""
         if not self._turns:
             return None
         request = self._requests[next(iter(self._turns))]
         return request if self._has_room(request[1]) else None
 
-    def take(self, sample: Sample, ask: Ask) -> None:
+    def take(self, sample: Sample, ask: RequestSpec) -> None:
         """This request, the first in line, has been sent."""
         turn = self._turns[sample.request]
         del self._turns[sample.request]
@@ -74,7 +76,7 @@ class InFlight:
         self._sent_bytes += ask.prompt_bytes
         turn.set_result(None)
 
-    def sent(self) -> list[tuple[Sample, Ask]]:
+    def sent(self) -> list[tuple[Sample, RequestSpec]]:
         """All that the engine has, in the order in which it got it."""
         return [request for number, request in self._requests.items() if number not in self._turns]
 
@@ -84,7 +86,7 @@ class InFlight:
         self.remove(list(self.futures))
         return futures
 
-    def _has_room(self, ask: Ask) -> bool:
+    def _has_room(self, ask: RequestSpec) -> bool:
         # One too large for any room goes alone.
         return self._sent == 0 or (
             self._sent < self.most_requests and self._sent_bytes + ask.prompt_bytes <= self.most_bytes

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from tinker_sidecar.logs import engine_logger
 
-__all__ = ["ClientConfig", "DynamicConfig", "adopted"]
+__all__ = ["ClientFlags", "DynamicFlags", "adopted"]
 
 logger = engine_logger(__name__)
 
@@ -18,10 +18,10 @@ _Bytes = Annotated[int, Meta(ge=1, le=1 << 40)]
 _Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 _Seconds = Annotated[float, Meta(ge=0, le=30 * 24 * 3600)]
 
-_Flags = TypeVar("_Flags", "ClientConfig", "DynamicConfig")
+_Flags = TypeVar("_Flags", "ClientFlags", "DynamicFlags")
 
 
-class ClientConfig(msgspec.Struct, frozen=True):
+class ClientFlags(msgspec.Struct, frozen=True):
     """`client/config`, as far as sampling reads it; flags we don't know are ignored."""
 
     pjwt_auth_enabled: bool = False
@@ -36,7 +36,7 @@ class ClientConfig(msgspec.Struct, frozen=True):
     sample_join_sampling_session: bool = False
 
 
-class DynamicConfig(msgspec.Struct, frozen=True):
+class DynamicFlags(msgspec.Struct, frozen=True):
     """`client/dynamic_config`, read again every `refresh_interval_sec`."""
 
     refresh_interval_sec: _Seconds = 300

@@ -1,0 +1,1 @@
+"""What both ends of the sockets share: the messages, and how they travel."""
