@@ -18,11 +18,11 @@ from tinker_client.callbacks import run_soon
 from tinker_client.config import Limits
 from tinker_client.connection.in_flight import InFlight
 from tinker_client.connection.restarts import Restarts
+from tinker_client.connection.sendable import checked_message
 from tinker_client.connection.switch_interval import SwitchInterval
 from tinker_client.errors import SidecarDiedError, SidecarError, SidecarStartupError, from_failure
 from tinker_client.futures import APIFuture, InterruptibleFuture, wake_together
 from tinker_client.running_loop import runs_event_loop
-from tinker_client.sampling_request import checked_message
 from tinker_client.types import SampleResponse
 from tinker_sidecar.ipc.protocol import (
     Batch,
@@ -96,7 +96,7 @@ class Backend:
         """A number no session, sampler, call or request of this backend has had."""
         self._generations = itertools.count(1)
         self._in_flight = InFlight()
-        self._last_ask: RequestSpec | None = None
+        self._last_spec: RequestSpec | None = None
         """What this host was sent last."""
         self._calls: dict[int, tuple[InterruptibleFuture[Any], Message]] = {}
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
@@ -137,8 +137,8 @@ class Backend:
         if (host := self._host) is not None:
             host.send(message)
 
-    def submit(self, sample: Sample, ask: RequestSpec, future: APIFuture[Any]) -> None:
-        """Send `sample`, which asks for `ask`, and complete `future` when it is answered.
+    def submit(self, sample: Sample, spec: RequestSpec, future: APIFuture[Any]) -> None:
+        """Send `sample`, which asks for what `spec` says, and complete `future` when it is answered.
 
         If the engine has too much already it is sent later; the calling thread waits for that unless it
         runs an event loop.
@@ -147,9 +147,9 @@ class Backend:
             with self.lock:
                 self._check_started()
                 self._switch_interval.adjust(busy=True)
-                turn = self._in_flight.add(sample, ask, future)
+                turn = self._in_flight.add(sample, spec, future)
                 if turn is None:
-                    self._send_sample(sample, ask)
+                    self._send_sample(sample, spec)
             if turn is not None and not runs_event_loop():
                 self.wait(turn.done, None)
                 turn.result()  # In case another thread does the reading.
@@ -313,25 +313,25 @@ class Backend:
 
     def _install(self, host: Host) -> None:
         """Under the lock."""
-        self._host, self._last_ask = host, None
+        self._host, self._last_spec = host, None
         self._death = None
         # In the order in which all of it was asked for: numbers are given in turn.
         again: list[tuple[int, Callable[[], None]]] = [(it.id, it.reopen) for it in self._opened]
         again += [(number, partial(host.send, message)) for number, (_, message) in self._calls.items()]
         for _, act in sorted(again, key=itemgetter(0)):
             act()
-        for sample, ask in self._in_flight.sent():
-            self._send_sample(sample, ask)
+        for sample, spec in self._in_flight.sent():
+            self._send_sample(sample, spec)
 
     def _check_started(self) -> None:
         if self.generation is None:
             raise SidecarDiedError(self._death or "the client was shut down meanwhile")
 
-    def _send_sample(self, sample: Sample, ask: RequestSpec) -> None:
+    def _send_sample(self, sample: Sample, spec: RequestSpec) -> None:
         if (host := self._host) is not None:
-            if ask is not self._last_ask:
-                host.send(ask)
-                self._last_ask = ask
+            if spec is not self._last_spec:
+                host.send(spec)
+                self._last_spec = spec
             host.send(sample)
 
     def _forget(self, requests: Iterable[int]) -> None:

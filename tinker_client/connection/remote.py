@@ -20,6 +20,7 @@ from tinker_client.connection.clone_numbers import (
     numbers_of_the_original,
     recycle,
 )
+from tinker_client.errors import TinkerError
 from tinker_client.futures import InterruptibleFuture
 from tinker_client.telemetry import Telemetry
 from tinker_sidecar.ipc.protocol import (
@@ -43,6 +44,7 @@ __all__ = [
     "RemoteSession",
     "attach_sampler",
     "attach_session",
+    "copy_of_the_parents",
     "create_sampler",
     "open_sessions",
 ]
@@ -176,7 +178,7 @@ class RemoteSampler(_Remote[SamplerInfo]):
         self._model_path = model_path
         self._seq_id = next(session.sampler_seq_ids) if sampling_session_id is None else 0
         self._numbers = numbers
-        self._retry = retry
+        self.retry = retry
         self.backend.observe_queue(self.id, partial(_tell, self.clients))
         weakref.finalize(self, _release, self.backend, self.id).atexit = False
         session.samplers.add(self)
@@ -187,7 +189,7 @@ class RemoteSampler(_Remote[SamplerInfo]):
         return (
             info is not None
             and info.sampling_session_id == sampling_session_id
-            and self._retry == retry
+            and self.retry == retry
             and not (self._info.done() and not _succeeded(self._info))
         )
 
@@ -232,7 +234,7 @@ class RemoteSampler(_Remote[SamplerInfo]):
             self._model_path,
             self._numbers.clone,
             self._numbers.join,
-            self._retry,
+            self.retry,
         )
 
 
@@ -304,6 +306,17 @@ def attach_sampler(
         )
         weakref.finalize(handle, recycle, sampler, numbers).atexit = False
         return handle
+
+
+def copy_of_the_parents(parent: RemoteSampler, backend: Backend) -> RemoteSampler:
+    """In a forked child: the sampler that the parent process has, with numbers of this process's own."""
+    info, session_id = parent.known_info(), parent.session.known_session_id()
+    if info is None or session_id is None:
+        raise TinkerError(
+            "this client was forked before the server had confirmed it: call .result() on it before forking"
+        )
+    session = attach_session(backend, parent.session.settings, session_id)
+    return attach_sampler(session, info.sampling_session_id, info.base_model, parent.retry)
 
 
 def open_sessions(backend: Backend) -> list[RemoteSession]:

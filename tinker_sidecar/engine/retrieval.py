@@ -42,7 +42,7 @@ class Retrieval:
         promise: Promise,
         *,
         request: int,
-        ask: RequestSpec,
+        spec: RequestSpec,
         submission_seconds: float,
         policy: RetryPolicy,
         observer: QueueObserver,
@@ -50,7 +50,7 @@ class Retrieval:
         self._session = session
         self._promise = promise
         self._request = request
-        self._ask = ask
+        self._spec = spec
         self._submission_seconds = submission_seconds
         self._policy = policy
         self._observer = observer
@@ -104,7 +104,7 @@ class Retrieval:
                 return answer
 
     async def _attempt(self) -> bytes | Pending | PayloadSize:
-        """RequestSpec once; without knowing the size first for that, and then when there is room for it."""
+        """Ask once; without knowing the size first for that, and then when there is room for it."""
         await self._session.outbox.room()
         if self._size:
             async with self._session.response_bytes.hold(self._size):
@@ -127,14 +127,14 @@ class Retrieval:
         self._iteration += 1
         body = {"request_id": self._promise.request_id, "allow_metadata_only": allow_metadata_only}
         # The size that was announced may be that in another encoding.
-        limit = 8 * self._size + (1 << 20) if self._size else longest_answer(self._ask) or _UNKNOWN_LIMIT
+        limit = 8 * self._size + (1 << 20) if self._size else longest_answer(self._spec) or _UNKNOWN_LIMIT
         return await self._session.post(
             "retrieve_future", msgspec.json.encode(body), headers, self._lane, min(limit, _MOST_BYTES)
         )
 
     def _read(self, response: Response) -> bytes | Pending | PayloadSize:
         if response.status == 200:
-            return decode_answer(response.content_type, response.content, self._promise, self._ask)
+            return decode_answer(response.content_type, response.content, self._promise, self._spec)
         if response.status == 408:
             return _pending(response)
         raise response.error()

@@ -141,18 +141,18 @@ class Sampler:
         if self._stuck_detector is not None:
             self._stuck_detector.close()
 
-    async def sample(self, request: Sample, ask: RequestSpec) -> Result:
-        """The result of `request`, which asks for `ask`."""
+    async def sample(self, request: Sample, spec: RequestSpec) -> Result:
+        """The result of `request`, which asks for `spec`."""
         async with self._slots.hold(1):
             if self._stuck_detector is None:
-                return await self._sample(request, ask)
-            return await self._sample_watched(request, ask, self._stuck_detector)
+                return await self._sample(request, spec)
+            return await self._sample_watched(request, spec, self._stuck_detector)
 
-    async def _sample_watched(self, request: Sample, ask: RequestSpec, detector: StuckDetector) -> Result:
+    async def _sample_watched(self, request: Sample, spec: RequestSpec, detector: StuckDetector) -> Result:
         finished = False
-        task = detector.begin(self._seq_id_base + request.n)
+        task = detector.begin(self._seq_id_base + request.offset)
         try:
-            result = await self._sample(request, ask)
+            result = await self._sample(request, spec)
             finished = True
             return result
         except asyncio.CancelledError:
@@ -162,20 +162,20 @@ class Sampler:
         finally:
             detector.end(task, finished=finished)
 
-    async def _sample(self, request: Sample, ask: RequestSpec) -> Result:
-        n = request.n
+    async def _sample(self, request: Sample, spec: RequestSpec) -> Result:
+        offset = request.offset
         waits = self._policy.delays()
         resubmissions = 0
         while True:
-            seq_id = self._seq_id_base + n
-            body = self._encoder.encode(ask, seq_id)
+            seq_id = self._seq_id_base + offset
+            body = self._encoder.encode(spec, seq_id)
             started = monotonic()
             promise = await self._promised(body)
             retrieval = Retrieval(
                 self._session,
                 promise,
                 request=request.request,
-                ask=ask,
+                spec=spec,
                 submission_seconds=monotonic() - started,
                 policy=self._policy,
                 observer=self._observer,
@@ -193,7 +193,7 @@ class Sampler:
                 resubmissions += 1
                 logger.info("request %s is gone from the server; submitting it anew", promise.request_id)
                 await asyncio.sleep(next(waits))
-                n = random.choice(_RESUBMISSIONS)
+                offset = random.choice(_RESUBMISSIONS)
 
     async def _finish(self, retrieval: Retrieval, promise: Promise) -> Result:
         poller = self._poller

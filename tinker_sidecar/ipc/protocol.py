@@ -212,9 +212,14 @@ class OpenSampler(_Wire, frozen=True, tag="open_sampler"):
 
 
 class RequestSpec(_Wire, frozen=True, tag="ask"):
-    """What the `Sample`s that follow ask for: a group's requests share it. `number` is its alone."""
+    """What the `Sample`s that follow ask for: a group's requests share it.
 
-    number: int
+    It goes out before the first of them, and again whenever another spec has gone out in between: the engine
+    keeps the last one alone.
+    """
+
+    id: int
+    """No other spec of this client's process has it."""
     prompt_bytes: int
     """What `prompt` counts against the client's limit."""
     prompt: list[PackedChunk]
@@ -231,13 +236,14 @@ class RequestSpec(_Wire, frozen=True, tag="ask"):
 
 
 class Sample(_Wire, frozen=True, tag="sample"):
-    """RequestSpec `sampler` for samples. `n` numbers the request within the sampler's clone block."""
+    """Ask `sampler` for samples."""
 
     request: int
     sampler: int
-    n: int
-    ask: int
-    """The number of the last `RequestSpec`."""
+    offset: int
+    """The request's place among the `seq_id`s that the sampler's clone has to itself."""
+    spec: int
+    """The id of the last `RequestSpec`, to be sure that it is the one that is meant."""
 
 
 class Cancel(_Wire, frozen=True, tag="cancel"):
@@ -245,13 +251,12 @@ class Cancel(_Wire, frozen=True, tag="cancel"):
 
 
 class Query(_Wire, frozen=True, tag="query"):
-    """A question about a session: `capabilities`, `sampler` with its sampling session id, or `heartbeat`,
-    to which the engine itself answers how many seconds ago the server took the last one, None if none yet."""
+    """A question about a session: `capabilities` of its server, or `heartbeat`, to which the engine itself
+    answers how many seconds ago the server took the last one, None if none yet."""
 
     call: int
     session: int
-    what: str
-    argument: str | None = None
+    what: Literal["capabilities", "heartbeat"]
 
 
 class LogTelemetry(_Wire, frozen=True, tag="log_telemetry"):
