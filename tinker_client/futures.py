@@ -22,7 +22,7 @@ from tinker_client.trio_loop import in_trio, wait_in_trio
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["APIFuture", "InterruptibleFuture", "PendingWork", "awaited", "wake_together", "within"]
+__all__ = ["APIFuture", "InterruptibleFuture", "PendingWork", "awaited", "fail", "wake_together", "within"]
 
 T = TypeVar("T")
 
@@ -121,6 +121,11 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
         if self._done_callbacks:
             self._invoke_callbacks()
 
+    def _fail_in_child(self, error: BaseException) -> None:
+        """In a forked child: who held the lock or waits is in the parent, so all of it is made anew."""
+        InterruptibleFuture.__init__(self)
+        self.set_exception(error)
+
     def _invoke_callbacks(self) -> None:
         """Wake who waits and have users' callbacks called; after Ctrl-C tore it, call it again."""
         for callback in self._done_callbacks:
@@ -211,6 +216,13 @@ class _Callback:
 
     def __repr__(self) -> str:
         return repr(self._function)
+
+
+def fail(future: concurrent.futures.Future[Any] | None, error: Exception) -> None:
+    """Have `future`, if there is one, raise `error`, unless it is done."""
+    if future is not None:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # Cancelled in this very moment.
+            future.set_exception(error)
 
 
 def _release(lock: threading.Lock, _: object) -> None:

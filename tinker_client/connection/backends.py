@@ -10,7 +10,8 @@ import sys
 import threading
 
 from tinker_client import callbacks, local
-from tinker_client.connection.backend import Backend, Host
+from tinker_client.connection.backend import Backend
+from tinker_client.connection.hosting import Host
 
 __all__ = ["Backend", "fork_count", "get_backend", "shutdown"]
 

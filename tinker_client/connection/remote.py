@@ -179,7 +179,7 @@ class RemoteSampler(_Remote[SamplerInfo]):
         self._seq_id = next(session.sampler_seq_ids) if sampling_session_id is None else 0
         self._numbers = numbers
         self.retry = retry
-        self.backend.observe_queue(self.id, partial(_tell, self.clients))
+        self.backend.events.observe_queue(self.id, partial(_tell, self.clients))
         weakref.finalize(self, _release, self.backend, self.id).atexit = False
         session.samplers.add(self)
 
@@ -335,7 +335,7 @@ def _tell(clients: weakref.WeakValueDictionary[int, QueueListener], state: str, 
 
 
 def _release(backend: Backend, number: int) -> None:
-    backend.forget_sampler(number)
+    backend.events.forget_sampler(number)
     backend.send(CloseSampler(number))
 
 
