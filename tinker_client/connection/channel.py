@@ -66,12 +66,14 @@ class Channel:
         self._give_up = give_up
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Batch).decode
+        # Two roles that one thread has at a time. They are plain attributes and not locks: Ctrl-C may come
+        # between the taking of a lock and the `try` that gives it back, and would leave it taken. Relies on CPython 3.11 to 3.13, which switch threads and run signal handlers only at calls and at
+        # backward jumps: a test and an assignment without one in between cannot be interrupted.
+        # tests/client/test_atomic_steps.py fails where there is one.
         self._poller: int | None = None
         """The thread that waits for batches on behalf of all that block."""
         self._reader: int | None = None
-        """The thread that takes and delivers what has come. Neither is a lock, which Ctrl-C between taking it
-        and the `try` that gives it back would leave taken. CPython 3.11 to 3.13 switches threads and runs
-        signal handlers only at calls and loop jumps, so to test and assign without either is atomic."""
+        """The thread that takes and delivers what has come."""
         self._taken = 0
         """Batches, to see whether a reader gets on."""
         self._ended = False

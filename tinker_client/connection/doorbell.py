@@ -26,7 +26,9 @@ class _EpollEvent(ctypes.Structure):
 class Doorbell:
     """Waits for `results_fd` or `exit_fd` to be readable; the former can be muted, without a GIL hand-off.
 
-    `epoll.modify` would give up the GIL, hence `ctypes.PyDLL`, which does not.
+    `epoll.modify` gives up the GIL and would have to wait for it, so `epoll_ctl` is called through
+    `ctypes.PyDLL`, which keeps it. Relies on Linux's layout of `epoll_event`; every test of the sidecar fails
+    where that differs, and benchmarks/bench_gil_contention.py shows when the GIL is given up.
     """
 
     def __init__(self, results_fd: int, exit_fd: int) -> None:

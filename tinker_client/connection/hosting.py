@@ -145,7 +145,8 @@ class Hosted:
             threading.Thread(target=work, name="tinker-sidecar-start", daemon=True).start()
         except RuntimeError as error:
             raise SidecarStartupError(f"no thread to start the sampling engine on: {error}") from error
-        # Last: if Ctrl-C comes before, the thread finds that nobody wants what it would start.
+        # Last, so that Ctrl-C before it leaves things as they were: the thread then finds that `_launch` is
+        # not the start that it stands for, and ends.
         self.generation, self._launch = generation, launch
 
     def _finish_launch(self, launch: InterruptibleFuture[None]) -> None:
