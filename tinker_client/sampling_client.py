@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tinker_client.client_state import _SamplingClientPickleState
 from tinker_client.connection.backends import fork_count, get_backend
-from tinker_client.connection.remote import (
-    PendingRequest,
-    RemoteSampler,
-    RemoteSession,
+from tinker_client.connection.pending_request import PendingRequest
+from tinker_client.connection.remote import RemoteSampler, RemoteSession
+from tinker_client.connection.sharing import (
     attach_sampler,
     attach_session,
     copy_of_the_parents,

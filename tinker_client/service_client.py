@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
 from tinker_client.config import Settings, subprocess_sampling
 from tinker_client.connection.backends import get_backend
-from tinker_client.connection.remote import RemoteSession
+from tinker_client.connection.sharing import create_session
 from tinker_client.futures import APIFuture, InterruptibleFuture, awaited
 from tinker_client.retry_config import RetryConfig
 from tinker_client.running_loop import runs_event_loop
@@ -100,7 +100,7 @@ class ServiceClient:
             project_id=project_id,
             display_name=display_name,
         )
-        self._session = RemoteSession(get_backend(sidecar=self._subprocess_sampling), settings, None)
+        self._session = create_session(get_backend(sidecar=self._subprocess_sampling), settings)
         opening = self._session.open()
         if not runs_event_loop():
             opening.result()

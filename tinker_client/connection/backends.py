@@ -1,4 +1,4 @@
-"""Where the engine runs: one small interface and its two hosts, each a singleton of its process."""
+"""This process's backends: one for the engine in a sidecar, one for the engine on a thread, when needed."""
 
 from __future__ import annotations
 

@@ -1,26 +1,20 @@
-"""What a process has open at its engine on behalf of clients: sessions and samplers."""
+"""What a process has open at its engine on behalf of clients: sessions and samplers.
+
+What is remote here is the engine; its own sessions and samplers are in `tinker_sidecar.engine`.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import itertools
 import weakref
-from collections.abc import Callable
 from functools import partial
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tinker_client.callbacks import call_isolated
 from tinker_client.config import Settings
 from tinker_client.connection.backend import Backend
-from tinker_client.connection.clone_numbers import (
-    CloneNumbers,
-    Sampler,
-    numbers_of_a_copy,
-    numbers_of_the_original,
-    recycle,
-)
-from tinker_client.errors import TinkerError
+from tinker_client.connection.clone_numbers import CloneNumbers
 from tinker_client.futures import InterruptibleFuture
 from tinker_client.telemetry import Telemetry
 from tinker_sidecar.ipc.protocol import (
@@ -35,25 +29,13 @@ from tinker_sidecar.ipc.protocol import (
     SessionInfo,
 )
 
-if TYPE_CHECKING:
-    import asyncio
-
-__all__ = [
-    "PendingRequest",
-    "RemoteSampler",
-    "RemoteSession",
-    "attach_sampler",
-    "attach_session",
-    "copy_of_the_parents",
-    "create_sampler",
-    "open_sessions",
-]
+__all__ = ["RemoteSampler", "RemoteSession"]
 
 Info = TypeVar("Info", SessionInfo, SamplerInfo)
 
 
 class QueueListener(Protocol):
-    """A client that has a sampler's handle, alone or with others."""
+    """A client that has a sampler, alone or with others."""
 
     def _on_queue_state(self, state: str, reason: str | None) -> None: ...
 
@@ -64,7 +46,9 @@ class _Remote(Generic[Info]):
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.id = backend.new_id()
+        """What the engine knows it by."""
         self.generation: int | None = 0
+        """The host at which it was opened last; there is none of number 0."""
         self._info: InterruptibleFuture[Info] = InterruptibleFuture()
 
     def reopen(self) -> None:
@@ -87,7 +71,8 @@ class _Remote(Generic[Info]):
         self._take_up()
         self._info = self.backend.call(self._opening)
         self.backend.opened(self)
-        self.generation = self.backend.generation  # Last: other threads test it without the lock.
+        # Other threads compare it without the lock, and take what is set above for granted when it fits.
+        self.generation = self.backend.generation
 
     def _take_up(self) -> None:
         """Have an engine that replaces a dead one attach to what that one created."""
@@ -110,7 +95,6 @@ class RemoteSession(_Remote[SessionInfo]):
         self._session_id = session_id
         self._closed = False
         weakref.finalize(self, backend.send, CloseSession(self.id)).atexit = False
-        _sessions.setdefault(backend, weakref.WeakSet()).add(self)
 
     def close(self) -> None:
         self._closed = True
@@ -140,7 +124,7 @@ class RemoteSession(_Remote[SessionInfo]):
         self._session_id = self.known_session_id()
 
     def _opening(self, call: int) -> OpenSession:
-        return OpenSession(call, self.id, self._config, self._session_id)
+        return OpenSession(call=call, session=self.id, config=self._config, session_id=self._session_id)
 
     def _log_telemetry(self, event: dict[str, Any]) -> None:
         self.backend.send(LogTelemetry(self.id, event))
@@ -217,7 +201,7 @@ class RemoteSampler(_Remote[SamplerInfo]):
         self._info.add_done_callback(self._numbers.learn)
 
     def _take_up(self) -> None:
-        # Under the same clone id.
+        # It keeps its clone id, so that what is asked again has the same `seq_id`s.
         if _succeeded(self._info):
             info = self._info.result()
             self._sampling_session_id, self._base_model = info.sampling_session_id, info.base_model
@@ -225,106 +209,17 @@ class RemoteSampler(_Remote[SamplerInfo]):
 
     def _opening(self, call: int) -> OpenSampler:
         return OpenSampler(
-            call,
-            self.id,
-            self.session.id,
-            self._sampling_session_id,
-            self._seq_id,
-            self._base_model,
-            self._model_path,
-            self._numbers.clone,
-            self._numbers.join,
-            self.retry,
+            call=call,
+            sampler=self.id,
+            session=self.session.id,
+            sampling_session_id=self._sampling_session_id,
+            seq_id=self._seq_id,
+            base_model=self._base_model,
+            model_path=self._model_path,
+            clone=self._numbers.clone,
+            join=self._numbers.join,
+            retry=self.retry,
         )
-
-
-class PendingRequest:
-    """A request under way. Keeps its sampler open, since the client may be gone before the answer."""
-
-    __slots__ = ("_request", "_sampler", "_submitted_at")
-
-    def __init__(self, handle: RemoteSampler, request: int) -> None:
-        self._sampler = handle
-        self._request = request
-        self._submitted_at = monotonic()
-
-    def describe(self) -> str:
-        age = monotonic() - self._submitted_at
-        return f"the request to {self._sampler.describe()} was submitted {age:.1f} s ago and is unanswered"
-
-    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
-        self._sampler.backend.wait(done, timeout)
-
-    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._sampler.backend.read_on(loop)
-
-    def cancel(self) -> None:
-        self._sampler.backend.cancel(self._request)
-
-
-def attach_session(backend: Backend, settings: Settings, session_id: str) -> RemoteSession:
-    """The handle of a session that exists, shared by all its clients in this process: one heartbeat."""
-    with backend.lock:
-        for handle in _sessions.get(backend, ()):
-            if handle.serves(settings, session_id):
-                return handle
-        return RemoteSession(backend, settings, session_id)
-
-
-def create_sampler(
-    session: RemoteSession, base_model: str | None, model_path: str | None, retry: Retry
-) -> RemoteSampler:
-    """A new sampler of `session`."""
-    with session.backend.lock:
-        return RemoteSampler(
-            session,
-            sampling_session_id=None,
-            base_model=base_model,
-            model_path=model_path,
-            numbers=numbers_of_the_original(),
-            retry=retry,
-        )
-
-
-def attach_sampler(
-    session: RemoteSession, sampling_session_id: str, base_model: str | None, retry: Retry
-) -> RemoteSampler:
-    """The handle of a sampler that exists, shared by all its copies in this process that `retry` likewise."""
-    with session.backend.lock:
-        for handle in session.samplers:
-            if handle.serves(sampling_session_id, retry):
-                return handle
-        sampler: Sampler = session.settings.base_url, sampling_session_id
-        numbers = numbers_of_a_copy(sampler)
-        handle = RemoteSampler(
-            session,
-            sampling_session_id=sampling_session_id,
-            base_model=base_model,
-            model_path=None,
-            numbers=numbers,
-            retry=retry,
-        )
-        weakref.finalize(handle, recycle, sampler, numbers).atexit = False
-        return handle
-
-
-def copy_of_the_parents(parent: RemoteSampler, backend: Backend) -> RemoteSampler:
-    """In a forked child: the sampler that the parent process has, with numbers of this process's own."""
-    info, session_id = parent.known_info(), parent.session.known_session_id()
-    if info is None or session_id is None:
-        raise TinkerError(
-            "this client was forked before the server had confirmed it: call .result() on it before forking"
-        )
-    session = attach_session(backend, parent.session.settings, session_id)
-    return attach_sampler(session, info.sampling_session_id, info.base_model, parent.retry)
-
-
-def open_sessions(backend: Backend) -> list[RemoteSession]:
-    """The sessions that this process has open there."""
-    return [handle for handle in _sessions.get(backend, ()) if handle.is_open]
-
-
-_sessions: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[RemoteSession]] = weakref.WeakKeyDictionary()
 
 
 def _tell(clients: weakref.WeakValueDictionary[int, QueueListener], state: str, reason: str | None) -> None:
@@ -334,9 +229,9 @@ def _tell(clients: weakref.WeakValueDictionary[int, QueueListener], state: str, 
             call_isolated(partial(client._on_queue_state, state, reason))
 
 
-def _release(backend: Backend, number: int) -> None:
-    backend.events.forget_sampler(number)
-    backend.send(CloseSampler(number))
+def _release(backend: Backend, sampler: int) -> None:
+    backend.events.forget_sampler(sampler)
+    backend.send(CloseSampler(sampler))
 
 
 def _succeeded(future: concurrent.futures.Future[Any]) -> bool:

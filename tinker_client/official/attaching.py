@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from tinker_client.config import subprocess_sampling
 from tinker_client.connection.backends import get_backend
-from tinker_client.connection.remote import attach_session
+from tinker_client.connection.sharing import attach_session
 from tinker_client.errors import TinkerError
 from tinker_client.official.results import MisfitError
 from tinker_client.official.sdk import Sdk
