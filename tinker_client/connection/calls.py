@@ -36,6 +36,7 @@ class Calls:
             future._complete(reply.data if reply.value is None else reply.value)
 
     def remove(self, replies: Iterable[Reply]) -> None:
+        """Forget the calls that these replies answer."""
         for reply in replies:
             self._pending.pop(reply.call, None)
 

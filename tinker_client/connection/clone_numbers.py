@@ -49,10 +49,12 @@ class CloneNumbers:
 
 
 def numbers_of_the_original() -> CloneNumbers:
+    """Those of the client that had the sampler created: clone 0, counted from 0."""
     return CloneNumbers(0, 0, join=False)
 
 
 def numbers_of_a_copy(sampler: SamplerKey) -> CloneNumbers:
+    """Those that a copy before has left behind or, if there are none, new ones."""
     try:
         return _unused[sampler].pop()
     except (KeyError, IndexError):

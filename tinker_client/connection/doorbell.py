@@ -12,6 +12,8 @@ __all__ = ["Doorbell", "Ring"]
 
 
 class Ring(Enum):
+    """Why `Doorbell.wait` returned: nothing came in time, something to read, or the sidecar's exit."""
+
     NONE = auto()
     RESULTS = auto()
     EXIT = auto()
@@ -49,6 +51,7 @@ class Doorbell:
         return Ring.RESULTS if rung else Ring.NONE
 
     def mute(self) -> None:
+        """Do not ring for results: somebody waits for them."""
         self._modify(self._muted)
 
     def unmute(self) -> None:
@@ -56,6 +59,7 @@ class Doorbell:
         self._modify(self._ringing)
 
     def close(self) -> None:
+        """Free the descriptor. May be called again."""
         with contextlib.suppress(OSError):
             self._epoll.close()
 

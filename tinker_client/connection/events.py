@@ -22,12 +22,15 @@ class Events:
         self._queue_observers: dict[int, QueueObserver] = {}
 
     def observe_queue(self, sampler: int, observer: QueueObserver) -> None:
+        """Have `observer` hear of the queue of `sampler`."""
         self._queue_observers[sampler] = observer
 
     def forget_sampler(self, sampler: int) -> None:
+        """Have nobody hear of its queue any more."""
         self._queue_observers.pop(sampler, None)
 
     def pass_on(self, events: Iterable[Event]) -> None:
+        """Have each of `events` handled soon, in order."""
         for event in events:
             run_soon(partial(self._handle, event))
 

@@ -25,14 +25,18 @@ class PendingRequest:
         self._submitted_at = monotonic()
 
     def describe(self) -> str:
+        """Which sampler it went to, and how long ago, for a `TimeoutError`."""
         age = monotonic() - self._submitted_at
         return f"the request to {self._sampler.describe()} was submitted {age:.1f} s ago and is unanswered"
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Lend this thread to the delivery of batches."""
         self._sampler.backend.wait(done, timeout)
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lend `loop`, the running one, to the delivery of batches."""
         self._sampler.backend.read_on(loop)
 
     def cancel(self) -> None:
+        """Have the engine drop the request."""
         self._sampler.backend.cancel(self._request)

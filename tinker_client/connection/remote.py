@@ -97,6 +97,7 @@ class RemoteSession(_Remote[SessionInfo]):
         weakref.finalize(self, backend.send, CloseSession(self.id)).atexit = False
 
     def close(self) -> None:
+        """End its heartbeat. What its samplers have not answered fails."""
         self._closed = True
         self.backend.closed(self)
         self.backend.send(CloseSession(self.id))

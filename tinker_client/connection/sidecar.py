@@ -42,6 +42,7 @@ class SidecarHost:
 
     @property
     def pid(self) -> int:
+        """The sidecar's process id."""
         return self._process.pid
 
     def end(self) -> None:
@@ -49,10 +50,12 @@ class SidecarHost:
         self._process.end()
 
     def close(self) -> None:
+        """End the process and wait until its sockets are freed."""
         self.end()
         self._channel.join()
 
     def abandon(self) -> None:
+        """In a forked child: let go of what is the parent's."""
         self._process.abandon()
 
     def _closed(self, error: SidecarIPCError | None) -> None:

@@ -21,8 +21,10 @@ class AttachedClient(SamplingClient):
 
     @property
     def session(self) -> RemoteSession:
+        """The session that the official client has, at our engine."""
         return self._sampler.session
 
     def on_queue_state_change(self, queue_state: QueueState, queue_state_reason: str | None) -> None:
+        """Tell the official client, in the words of its SDK."""
         if self.official is not None and (client := self.official()) is not None:
             client.on_queue_state_change(self.sdk.queue_state(queue_state.value), queue_state_reason)

@@ -88,4 +88,5 @@ class ModelInput(Model, frozen=True, kw_only=True):
         return self.append(EncodedTextChunk(tokens=[token]))
 
     def to_wire(self) -> list[protocol.PackedChunk]:
+        """As the engine gets it."""
         return [chunk.to_wire() for chunk in self.chunks]

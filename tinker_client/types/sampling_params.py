@@ -80,6 +80,7 @@ class SamplingParams(Model, frozen=True, kw_only=True):
         raise wrong_type("sampling_params", "a types.SamplingParams", value)
 
     def to_wire(self) -> protocol.PackedParams:
+        """As the engine gets it."""
         # A list even of one string: some servers refuse a bare one.
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
         return protocol.PackedParams(

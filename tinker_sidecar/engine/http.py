@@ -87,6 +87,8 @@ Without TLS there is no HTTP/2, and each request under way takes a connection.""
 
 
 class Response(NamedTuple):
+    """What the server answered, whatever its status."""
+
     status: int
     content_type: str
     content: bytes
@@ -232,6 +234,7 @@ class Http:
             await transport.aclose()
 
     async def close(self) -> None:
+        """Close all connections."""
         for lane in list(self._lanes):
             await self.renew(lane)
 

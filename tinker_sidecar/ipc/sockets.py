@@ -75,6 +75,7 @@ class GilSocket:
             _msg_close(message)
 
     def close(self) -> None:
+        """Close the socket at once, with what it has not sent."""
         self._handle = ctypes.c_void_p(None)  # A late call gets ENOTSOCK instead of crashing.
         self._socket.close(linger=0)
 
