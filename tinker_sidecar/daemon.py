@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
 
 import msgspec
 import uvloop
@@ -31,6 +30,7 @@ from tinker_sidecar.ipc.lending import LARGE, lend, take_back
 from tinker_sidecar.ipc.protocol import MAX_FRAME, Ack, Batch, LogLine, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
 from tinker_sidecar.processes.exits import remove_folder
+from tinker_sidecar.processes.parent import watch_parent
 
 __all__ = ["main"]
 
@@ -183,7 +183,7 @@ def _allow_many_descriptors() -> None:
 
 async def _serve(hello: Hello) -> None:
     gone = asyncio.Event()
-    _watch_parent(hello.parent, gone.set)
+    watch_parent(hello.parent, gone.set, or_stdin=True)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
     try:
         from tinker_sidecar.engine.http_threads import start_http_threads
@@ -220,23 +220,3 @@ def _set_up_logging(daemon: Daemon) -> None:
     last_words.setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler, last_words])
     logging.getLogger("zmq.auth").setLevel(logging.WARNING)  # Its debug lines hold the secret.
-
-
-def _watch_parent(parent: int, gone: Callable[[], None]) -> None:
-    """Call `gone` once the parent has exited, however it did.
-
-    The pipe's end would do, but for siblings forked from the parent, which hold it open too.
-    """
-    loop = asyncio.get_running_loop()
-    stdin = sys.stdin.fileno()
-
-    def on_stdin() -> None:
-        if not os.read(stdin, 4096):
-            loop.remove_reader(stdin)
-            gone()
-
-    loop.add_reader(stdin, on_stdin)
-    with contextlib.suppress(AttributeError, OSError):  # Not Linux, or it is gone already.
-        loop.add_reader(os.pidfd_open(parent), gone)
-    if os.getppid() != parent:
-        gone()
