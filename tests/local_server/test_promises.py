@@ -11,9 +11,10 @@ from tinker_sidecar.local_server import promises as module
 from tinker_sidecar.local_server.engines import GenerationRequest, GenerationResult
 from tinker_sidecar.local_server.engines.sim import SimEngine
 from tinker_sidecar.local_server.journal import Journal
-from tinker_sidecar.local_server.promises import Promises, ServedPromise
+from tinker_sidecar.local_server.promises import Promises
 from tinker_sidecar.local_server.responses import HttpError
-from tinker_sidecar.local_server.sessions import ServedSampler, Sessions
+from tinker_sidecar.local_server.served_sampler import ServedPromise, ServedSampler
+from tinker_sidecar.local_server.sessions import Sessions
 
 REQUEST = GenerationRequest(prompt=[1], num_samples=1, max_tokens=16)
 

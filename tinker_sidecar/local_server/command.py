@@ -187,10 +187,7 @@ def _sim(latency: float, jitter: float, tokens_per_second: float, fail_token: in
 
 
 def _tiny() -> ServedModel:
-    # Its matrices are too small to share: OpenBLAS's threads would only fight the rest of the machine.
-    # Read when numpy is first imported, which nothing before this does.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from tinker_sidecar.local_server.engines.tiny import TinyEngine
+    from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
 
     return ServedModel(
         engine=TinyEngine(),

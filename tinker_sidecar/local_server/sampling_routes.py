@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from tinker_sidecar.local_server.long_poll import LongPolls
     from tinker_sidecar.local_server.model import ServedModel
     from tinker_sidecar.local_server.options import ServerOptions
-    from tinker_sidecar.local_server.promises import Promises, ServedFailure, ServedPromise
+    from tinker_sidecar.local_server.promises import Promises
     from tinker_sidecar.local_server.responses import RequestHead
+    from tinker_sidecar.local_server.served_sampler import ServedFailure, ServedPromise
     from tinker_sidecar.local_server.sessions import Sessions
 
 __all__ = ["SamplingRoutes"]
@@ -76,7 +77,7 @@ class SamplingRoutes:
     async def retrieve_futures(self, body: RetrieveFutures, head: RequestHead) -> HttpAnswer:
         target = body.target
         sampler = self._sessions.sampler(target.sampling_session_id)
-        feed = sampler.feed(target.cloned_sampler_id)
+        feed = sampler.open_feed(target.cloned_sampler_id)
         if body.prev_cursor > feed.cursor:
             raise HttpError(
                 400, f"prev_cursor is {body.prev_cursor}; this client was given {feed.cursor} at most"
