@@ -60,4 +60,5 @@ def shutdown() -> None:
 def forget() -> None:
     """In a forked child: the server stays the parent's, and goes with it."""
     global _lock
+    # A thread of the parent may have held the old one, and is not here to let go of it.
     _lock = threading.Lock()

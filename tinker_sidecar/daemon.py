@@ -76,6 +76,7 @@ class Daemon:
         return GilSocket(socket)
 
     def _drain(self) -> None:
+        """Handle what the client has sent."""
         for _ in range(_DRAIN_LIMIT):
             frame = self._requests.receive()
             if frame is None:
@@ -95,6 +96,7 @@ class Daemon:
         self._loop.call_soon(self._drain)
 
     def _send(self, batch: Batch) -> None:
+        """Send a batch and keep it until it is acknowledged; the engine makes no other before that."""
         if self._lends:
             for index, payload in enumerate(batch.payloads):
                 if len(payload) >= LARGE:
@@ -103,6 +105,7 @@ class Daemon:
         self._send_frame(self._unacknowledged[1])
 
     def _resend(self, *, whole: bool) -> None:
+        """Send the last batch again, unless it is acknowledged; `whole`: with what it lent in it."""
         if self._unacknowledged is None:
             return
         number, frame = self._unacknowledged
@@ -117,6 +120,7 @@ class Daemon:
         self._send_frame(frame)
 
     def _lend(self, batch: Batch, index: int) -> None:
+        """Replace a payload by a descriptor from which the client can map it."""
         payload = batch.payloads[index]
         try:
             fd = lend(payload)
@@ -203,7 +207,7 @@ async def _serve(hello: Hello) -> None:
 
 
 def _spare_the_collector() -> None:
-    """With many thousands of requests in flight the default pace would look at all of them over and over."""
+    """Collect garbage less often: by default it looks at thousands of requests in flight again and again."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 

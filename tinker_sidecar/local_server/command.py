@@ -28,11 +28,15 @@ _SEE = "see docs/local_server.md"
 
 
 class EngineName(StrEnum):
+    """What may run behind the server."""
+
     TINY = "tiny"
     SIM = "sim"
 
 
 class ResultEncoding(StrEnum):
+    """How results are written."""
+
     AUTO = "auto"
     JSON = "json"
     PROTOBUF = "protobuf"

@@ -84,8 +84,8 @@ class Promises:
             promise.task.cancel()
             self._finish(promise, ServedFailure("the request was cancelled", "user"))
 
-    def retrieved(self, promise: ServedPromise) -> None:
-        """Note that a client has been sent the result."""
+    def note_retrieved(self, promise: ServedPromise) -> None:
+        """A client is being sent the result: from now on it is kept for a while only."""
         if self._unretrieved.remove(promise):
             self._drop(self._retrieved.add(promise, self._clock()))
 
@@ -99,7 +99,7 @@ class Promises:
 
     def sweep(self) -> None:
         """Drop what was fetched long enough ago."""
-        self._drop(self._retrieved.older_than(self._clock() - RETRIEVED_GRACE))
+        self._drop(self._retrieved.take_older_than(self._clock() - RETRIEVED_GRACE))
 
     def end(self, sampler: ServedSampler) -> None:
         """Stop and drop all requests of a sampler whose session has ended."""
@@ -171,12 +171,13 @@ class _Shelf:
         return evicted
 
     def remove(self, promise: ServedPromise) -> bool:
+        """Take it down; False if it was not there."""
         if self._promises.pop(promise, None) is None:
             return False
         self._bytes -= promise.size
         return True
 
-    def older_than(self, deadline: float) -> list[ServedPromise]:
+    def take_older_than(self, deadline: float) -> list[ServedPromise]:
         """Take down what was shelved before `deadline`."""
         taken = []
         while self._promises and next(iter(self._promises.values())) < deadline:

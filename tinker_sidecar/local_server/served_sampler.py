@@ -52,7 +52,7 @@ class ServedPromise:
 
     def __init__(self, sampler: ServedSampler, seq_id: int, num_samples: int) -> None:
         self.sampler = sampler
-        self.clone: Clone = sampler.clone_of(seq_id)
+        self.clone: Clone = sampler.meet_clone(seq_id // CLONE_BLOCK)
         self.seq_id = seq_id
         self.request_id = f"{sampler.sampler_id}:{seq_id}"
         self.num_samples = num_samples
@@ -100,12 +100,8 @@ class ServedSampler:
         self.promises: dict[int, ServedPromise] = {}
         """By `seq_id`: the same number again is the same request."""
 
-    def clone_of(self, seq_id: int) -> Clone:
-        """The client in whose block `seq_id` lies."""
-        return self.clone(seq_id // CLONE_BLOCK)
-
-    def clone(self, number: int) -> Clone:
-        """The client with that number; known from now on if it was not: clients may choose one themselves."""
+    def meet_clone(self, number: int) -> Clone:
+        """The client with that number, which is known from now on: clients may choose one themselves."""
         clone = self.clones.get(number)
         if clone is None:
             clone = self.clones[number] = Clone()
@@ -121,12 +117,12 @@ class ServedSampler:
         number = len(self.clones)
         while number in self.clones:
             number += 1
-        self.clone(number)
+        self.meet_clone(number)
         return number
 
     def open_feed(self, clone_number: int) -> CompletionFeed[ServedPromise]:
         """The completions of one client; the first call begins to keep them, with what is done already."""
-        clone = self.clone(clone_number)
+        clone = self.meet_clone(clone_number)
         if clone.feed is None:
             clone.feed = CompletionFeed()
             for promise in self.promises.values():
