@@ -16,7 +16,7 @@ import pytest
 import tinker_client
 from tests.leaks import belongings, leaked, open_library_runtimes
 from tinker_client import ServiceClient
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 # A busy machine is no reason for an example to fail.
 hypothesis.settings.register_profile("project", deadline=None)

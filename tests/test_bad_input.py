@@ -18,7 +18,7 @@ from tinker_client import (
     TinkerError,
     types,
 )
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])

@@ -12,8 +12,8 @@ import cloudpickle
 import pytest
 
 from tinker_client import RetryConfig, SamplingClient, ServiceClient, types
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer
 
 PARAMS = types.SamplingParams(max_tokens=8, seed=3)
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from tinker_client import APIConnectionError, RetryConfig, SamplingClient, ServiceClient, types
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 PROMPT = types.ModelInput.from_ints([1, 2, 3])
 PARAMS = types.SamplingParams(max_tokens=4)

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 __all__ = ["newest_session", "sessions", "wait_until"]
 

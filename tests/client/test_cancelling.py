@@ -12,7 +12,7 @@ import pytest
 from tests.client.journal import newest_session, wait_until
 from tests.local_server.api import Api
 from tinker_client import APIFuture, RequestErrorCategory, RequestFailedError, ServiceClient, types
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])

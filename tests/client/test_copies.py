@@ -18,8 +18,8 @@ import pytest
 from tests.client.journal import newest_session, sessions, wait_until
 from tests.client.recorder import Recorder, recording
 from tinker_client import RetryConfig, SamplingClient, ServiceClient, TinkerError, types
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])

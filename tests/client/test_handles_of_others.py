@@ -11,8 +11,8 @@ import pytest
 
 from tests.client.recorder import Recorder, recording
 from tinker_client import SamplingClient, ServiceClient, TinkerError, types
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import BASE_MODEL, expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
 pytestmark = pytest.mark.usefixtures("host", "home")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.local_server.connection import connect, connect_in
 from tests.reliability.programs import Launch, Program
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 __all__ = ["connect", "connect_in"]
 

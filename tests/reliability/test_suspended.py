@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.reliability.programs import Launch, wait_until
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 # Long against the server's latency, and against a turn of any loop.
 PAUSE = 3.0

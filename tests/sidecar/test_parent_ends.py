@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 # Starts both, and with requests in flight ends as it is told.
 PROGRAM = """
