@@ -22,13 +22,13 @@ class SidecarHost:
         self._process = SidecarProcess()
         try:
             self._channel = Channel(
-                self._process.pid,
-                self._process.folder,
-                self._process.secret,
-                self._process.exit_fd,
-                backend.deliver,
-                self._closed,
-                self._process.end,
+                pid=self._process.pid,
+                folder=self._process.folder,
+                secret=self._process.secret,
+                exit_fd=self._process.exit_fd,
+                deliver=backend.deliver,
+                closed=self._closed,
+                give_up=self._process.end,
             )
         except BaseException as error:
             self._process.close()
