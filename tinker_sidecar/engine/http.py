@@ -227,6 +227,10 @@ class Http:
         self._clients[lane] = client = Client(transport)
         return client
 
+    def has_answered(self) -> bool:
+        """Whether there has ever been an answer, of whatever kind."""
+        return not self._doubt
+
     async def renew(self, lane: Lane) -> None:
         """Start over with new connections: some proxies poison the ones that are open."""
         self._clients.pop(lane, None)
