@@ -25,6 +25,7 @@ from tinker_sidecar.engine.recovery import TABLE, Action, Cause, Patience, Recov
 from tinker_sidecar.engine.retry import Policy, RetryPolicy, StartUpPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.ipc.protocol import Failure, Retry, ServiceConfig
+from tools.recovery_table import DOCUMENT, rewritten
 
 
 def error_of(cause: Cause) -> EngineError:
@@ -154,6 +155,11 @@ def test_each_decision_is_as_written_here() -> None:
 
 def test_each_decision_has_its_reason() -> None:
     assert all(row.reason.endswith(".") for row in TABLE.values())
+
+
+def test_the_document_has_the_table() -> None:
+    document = DOCUMENT.read_text()
+    assert rewritten(document) == document, "run: python tools/recovery_table.py"
 
 
 def test_what_succeeds_is_left_alone() -> None:
