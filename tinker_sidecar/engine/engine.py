@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
+from tinker_sidecar.engine.requests import EncodedSpec
 from tinker_sidecar.engine.sampler import Sampler, open_sampler
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.ipc.protocol import (
@@ -56,7 +57,8 @@ class Engine:
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
         self._session_of: dict[int, int] = {}
         self._requests: dict[int, asyncio.Task[None]] = {}
-        self._spec: RequestSpec | None = None
+        self._spec: EncodedSpec | None = None
+        """What the client has sent last: the requests that follow ask for it."""
         self._sampler_of: dict[int, int] = {}
         self._closings: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -80,12 +82,12 @@ class Engine:
             logger.error("unexpected error at a %s message", type(message).__name__, exc_info=error)
 
     def _on_spec(self, message: RequestSpec) -> None:
-        self._spec = message
+        self._spec = EncodedSpec(message)
 
     def _on_sample(self, message: Sample) -> None:
         if message.request in self._requests:
             return  # Ctrl-C had the client send it twice.
-        if self._spec is None or self._spec.id != message.spec:
+        if self._spec is None or self._spec.spec.id != message.spec:
             self.outbox.failed(message.request, _OUT_OF_ORDER)
             return
         self._sampler_of[message.request] = message.sampler
@@ -138,7 +140,7 @@ class Engine:
 
     # Requests
 
-    async def _sample(self, request: Sample, spec: RequestSpec) -> None:
+    async def _sample(self, request: Sample, spec: EncodedSpec) -> None:
         number = request.request
         try:
             sampler = await self._opened(self._samplers.get(request.sampler))

@@ -65,7 +65,8 @@ _T = TypeVar("_T")
 class Lane(Enum):
     """A kind of request, with connections of its own so that none waits behind another kind."""
 
-    CALL = auto()
+    OTHER = auto()
+    """Whatever is none of the following."""
     SHORT = auto()
     """What a server answers at once: to submit a request, to fetch a result that is there."""
     POLL = auto()
@@ -78,7 +79,7 @@ class Lane(Enum):
         return _SILENCE[self]
 
 
-_SILENCE = {Lane.CALL: 60.0, Lane.SHORT: 20.0, Lane.POLL: 50.0, Lane.HEARTBEAT: 10.0}
+_SILENCE = {Lane.OTHER: 60.0, Lane.SHORT: 20.0, Lane.POLL: 50.0, Lane.HEARTBEAT: 10.0}
 
 _SHARES = {Lane.POLL: 0.5, Lane.SHORT: 0.25}
 """Of the descriptors this process may have, for the connections of a lane; the rest is for all else.
@@ -138,7 +139,7 @@ class Http:
         body: bytes,
         token: str | None,
         headers: Mapping[str, str] | None = None,
-        lane: Lane = Lane.CALL,
+        lane: Lane = Lane.OTHER,
         limit: int | None = None,
     ) -> Response:
         """Send one POST and return whatever the server answers.
@@ -160,7 +161,7 @@ class Http:
         sent = dict(self._headers)
         if token is not None:
             sent["x-api-key"] = token
-        return await self._request("GET", route, sent, None, Lane.CALL)
+        return await self._request("GET", route, sent, None, Lane.OTHER)
 
     async def _request(
         self,

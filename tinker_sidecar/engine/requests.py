@@ -16,7 +16,7 @@ from tinker_sidecar.ipc.protocol import (
     RequestSpec,
 )
 
-__all__ = ["AsampleEncoder", "longest_answer", "prompt_length"]
+__all__ = ["EncodedSpec", "longest_answer", "prompt_length"]
 
 _BYTES_A_NUMBER = 32  # In JSON, where a float can take 26.
 _ALL_ELSE = 1 << 20
@@ -24,26 +24,28 @@ _ALL_ELSE = 1 << 20
 _encode = msgspec.json.Encoder().encode
 
 
-class AsampleEncoder:
-    """Makes the JSON bodies of `asample` for one sampling session.
+class EncodedSpec:
+    """What a group's requests have in common: their spec and, made for the first of them, the JSON of it."""
 
-    What one request asks for is kept as JSON for the next, since a group's requests ask for the same.
-    """
+    __slots__ = ("_fields", "spec")
 
-    def __init__(self, sampling_session_id: str) -> None:
-        self._head = b'{"sampling_session_id":%b,"seq_id":' % _encode(sampling_session_id)
-        self._last: tuple[int, bytes] = (0, b"")
+    def __init__(self, spec: RequestSpec) -> None:
+        self.spec = spec
+        self._fields = b""
 
-    def encode(self, spec: RequestSpec, seq_id: int) -> bytes:
-        number, tail = self._last
-        if number != spec.id:
-            tail = _encode_spec(spec)[1:]
-            self._last = spec.id, tail
-        return b"%b%d,%b" % (self._head, seq_id, tail)
+    def body(self, sampling_session_id: str, seq_id: int) -> bytes:
+        """The body of an `asample`."""
+        if not self._fields:
+            self._fields = _encode_spec(self.spec)[1:]
+        return b'{"sampling_session_id":%b,"seq_id":%d,%b' % (
+            _encode(sampling_session_id),
+            seq_id,
+            self._fields,
+        )
 
 
 def _encode_spec(spec: RequestSpec) -> bytes:
-    """A field newer than the oldest servers is sent only when used."""
+    """The JSON of all that `spec` says. A field newer than the oldest servers is sent only when used."""
     params = spec.params
     body: dict[str, Any] = {
         "num_samples": spec.num_samples,

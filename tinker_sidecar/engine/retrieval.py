@@ -57,6 +57,7 @@ class Retrieval:
         self._size = 0
         self._lane = Lane.POLL
         self._iteration = 0
+        self._asked = 0.0
         self._paused = False
 
     @property
@@ -85,13 +86,12 @@ class Retrieval:
 
     async def _poll(self) -> bytes:
         while True:
-            asked = monotonic()
             answer = await self._recovery.run(self._attempt)
             if isinstance(answer, PayloadSize):
                 self._size = max(1, answer.size)
             elif isinstance(answer, Pending):
                 self._tell(answer)
-                if monotonic() - asked < NO_NEWS_PAUSE:
+                if monotonic() - self._asked < NO_NEWS_PAUSE:
                     await asyncio.sleep(NO_NEWS_PAUSE)
             else:
                 self._tell(Pending("active", None))
@@ -107,6 +107,7 @@ class Retrieval:
     async def _ask_once(self) -> bytes | Pending | PayloadSize:
         """Ask for the size while that is not known, or else for the result when there is room for it."""
         await self._session.outbox.room()
+        self._asked = monotonic()
         if self._size:
             async with self._session.response_bytes.hold(self._size):
                 answer = self._read(await self._post(allow_metadata_only=False))

@@ -20,16 +20,16 @@ from tinker_sidecar.engine.http import Lane
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.recovery import Action, Recovery, Remedy, Route
-from tinker_sidecar.engine.requests import AsampleEncoder
+from tinker_sidecar.engine.requests import EncodedSpec
 from tinker_sidecar.engine.results import Promise
 from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import RetryPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.stuck_detector import StuckDetector
-from tinker_sidecar.ipc.protocol import OpenSampler, RequestSpec, Retry, Sample, SamplerInfo
+from tinker_sidecar.ipc.protocol import OpenSampler, Retry, Sample, SamplerInfo
 from tinker_sidecar.logs import engine_logger
 
-__all__ = ["CLONE_BLOCK", "Sampler", "open_sampler", "sampler_route"]
+__all__ = ["CLONE_BLOCK", "Sampler", "open_sampler"]
 
 logger = engine_logger(__name__)
 
@@ -82,25 +82,25 @@ async def open_sampler(session: Session, opening: OpenSampler, observer: QueueOb
             body["model_path"] = opening.model_path
         if opening.base_model is not None:
             body["base_model"] = opening.base_model
-        created = await session.call("create_sampling_session", body, _SamplingSession)
+        created = await session.ask("create_sampling_session", body, _SamplingSession)
         sampling_session_id = created.sampling_session_id
     if opening.join and session.flags.sample_join_sampling_session:
         body = {"sampling_session_id": sampling_session_id, "type": "join_sampling_session"}
         # 0 is the original's: a server that says so leaves the choice to us.
-        clone = (await session.call("join_sampling_session", body, _Joined)).client_counter or clone
+        clone = (await session.ask("join_sampling_session", body, _Joined)).client_counter or clone
     if base_model is None:
         base_model = await _base_model(session, sampling_session_id)
     return Sampler(session, SamplerInfo(sampling_session_id, base_model, clone), opening.retry, observer)
 
 
-def sampler_route(sampling_session_id: str) -> str:
+def _sampler_route(sampling_session_id: str) -> str:
     """Where a server tells about a sampler; whatever its id is made of, it stays one part of the path."""
     return f"samplers/{quote(sampling_session_id, safe='')}"
 
 
 async def _base_model(session: Session, sampling_session_id: str) -> str | None:
     try:
-        return (await session.get(sampler_route(sampling_session_id), _SamplerRecord)).base_model
+        return (await session.get(_sampler_route(sampling_session_id), _SamplerRecord)).base_model
     except EngineError as error:
         if error.status == 404:
             return None  # An older server; whoever asks for the name gets the error then.
@@ -125,7 +125,6 @@ class Sampler:
         )
         self._observer = observer
         self._seq_id_base = info.clone * CLONE_BLOCK
-        self._encoder = AsampleEncoder(info.sampling_session_id)
         self._poller: FuturesPoller | None = None
         slots = [retry.max_connections or sys.maxsize]
         if session.flags.sample_use_retrieve_futures:
@@ -146,14 +145,14 @@ class Sampler:
         if self._stuck_detector is not None:
             self._stuck_detector.close()
 
-    async def sample(self, request: Sample, spec: RequestSpec) -> Result:
-        """The result of `request`, which asks for `spec`."""
+    async def sample(self, request: Sample, spec: EncodedSpec) -> Result:
+        """The result of `request`, which asks for what `spec` says."""
         async with self._slots.hold(1):
             if self._stuck_detector is None:
                 return await self._sample(request, spec)
             return await self._sample_watched(request, spec, self._stuck_detector)
 
-    async def _sample_watched(self, request: Sample, spec: RequestSpec, detector: StuckDetector) -> Result:
+    async def _sample_watched(self, request: Sample, spec: EncodedSpec, detector: StuckDetector) -> Result:
         finished = False
         task = detector.begin(self._seq_id_base + request.offset)
         try:
@@ -161,13 +160,13 @@ class Sampler:
             finished = True
             return result
         except asyncio.CancelledError:
-            if (error := detector.reason(task)) is None:
+            if (error := detector.take_reason(task)) is None:
                 raise
             raise error from None
         finally:
             detector.end(task, finished=finished)
 
-    async def _sample(self, request: Sample, spec: RequestSpec) -> Result:
+    async def _sample(self, request: Sample, spec: EncodedSpec) -> Result:
         """Submit the request and get its result; where that is gone, submit it anew under another number."""
         retrieval = await self._submit(request, spec, request.offset)
 
@@ -186,16 +185,16 @@ class Sampler:
                 raise error.adding(_NOT_RESAMPLED) from None
             raise
 
-    async def _submit(self, request: Sample, spec: RequestSpec, offset: int) -> Retrieval:
+    async def _submit(self, request: Sample, spec: EncodedSpec, offset: int) -> Retrieval:
         """Have the server take the request under number `offset` of this clone."""
-        body = self._encoder.encode(spec, self._seq_id_base + offset)
+        body = spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
         started = monotonic()
         promise = await self._promised(body)
         return Retrieval(
             self._session,
             promise,
             request=request.request,
-            spec=spec,
+            spec=spec.spec,
             submission_seconds=monotonic() - started,
             recovery=self._retrieving,
             observer=self._observer,

@@ -105,6 +105,7 @@ class Session:
         self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec)
 
     async def close(self) -> None:
+        """End the heartbeat and all else in the background, and close the connections."""
         tasks = list(self._background)
         for task in tasks:
             task.cancel()
@@ -119,7 +120,7 @@ class Session:
         route: str,
         body: bytes,
         headers: Mapping[str, str] | None = None,
-        lane: Lane = Lane.CALL,
+        lane: Lane = Lane.OTHER,
         limit: int | None = None,
     ) -> Response:
         """One POST with this session's credential, once more with a new one if that was refused."""
@@ -129,8 +130,8 @@ class Session:
             response = await self.http.post(route, body, await self.auth.token(), headers, lane, limit)
         return response
 
-    async def call(self, route: str, body: Mapping[str, Any], shape: type[_T]) -> _T:
-        """A start-up call: retried for minutes, since a run should outlive a server's restart."""
+    async def ask(self, route: str, body: Mapping[str, Any], shape: type[_T]) -> _T:
+        """The answer to a POST at start-up, tried for minutes: a run should outlive a server's restart."""
         encoded = msgspec.json.encode(body)
 
         async def attempt() -> _T:
@@ -139,6 +140,8 @@ class Session:
         return await self._try(attempt)
 
     async def get(self, route: str, shape: type[_T]) -> _T:
+        """What it answers to a GET, tried likewise."""
+
         async def attempt() -> _T:
             return (await self.http.get(route, await self.auth.token())).read(shape)
 
@@ -151,7 +154,7 @@ class Session:
             raise self._in_doubt(error) from None
 
     async def _renew_connections(self, _: EngineError) -> None:
-        await self.http.renew(Lane.CALL)
+        await self.http.renew(Lane.OTHER)
 
     def _in_doubt(self, error: EngineError) -> EngineError:
         """`error`; with the obvious question, where no Tinker server has been heard of yet."""
@@ -190,7 +193,7 @@ class Session:
             body["project_id"] = self.config.project_id
         if self.config.display_name is not None:
             body["display_name"] = self.config.display_name
-        created = await self.call("create_session", body, _CreatedSession)
+        created = await self.ask("create_session", body, _CreatedSession)
         for level, message in (
             (logging.INFO, created.info_message),
             (logging.WARNING, created.warning_message),
@@ -203,7 +206,7 @@ class Session:
     async def _read_flags(self, route: str, defaults: _Flags) -> _Flags:
         """The server's flags, or `defaults` from a server that has no such route."""
         try:
-            said = await self.call(route, {"sdk_version": SDK_VERSION}, dict[str, Any])
+            said = await self.ask(route, {"sdk_version": SDK_VERSION}, dict[str, Any])
         except EngineError as error:
             if error.status == 404:
                 return defaults

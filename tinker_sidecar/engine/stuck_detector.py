@@ -48,8 +48,8 @@ class StuckDetector:
             self._last_progress = monotonic()
         self._pending.pop(task, None)
 
-    def reason(self, task: asyncio.Task[object]) -> EngineError | None:
-        """Why `task` was cancelled, if it was for being stuck."""
+    def take_reason(self, task: asyncio.Task[object]) -> EngineError | None:
+        """Why `task` was cancelled, if it was for being stuck: then it counts as cancelled no more."""
         error = self._stuck.pop(task, None)
         if error is not None:
             task.uncancel()
