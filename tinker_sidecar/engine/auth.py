@@ -60,6 +60,7 @@ class Auth:
             self._key = None
 
     async def token(self) -> str | None:
+        """What the next request shows the server: a JWT if keys are exchanged for those, or else the key."""
         if not self._exchange:
             return await self._credential()
         now = time()
@@ -78,6 +79,7 @@ class Auth:
         return True
 
     async def close(self) -> None:
+        """Give up a renewal that is under way."""
         if (renewal := self._renewal) is not None:
             renewal.cancel()
             await asyncio.gather(renewal, return_exceptions=True)

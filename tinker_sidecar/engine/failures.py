@@ -51,18 +51,22 @@ class EngineError(Exception):
 
     @property
     def status(self) -> int | None:
+        """The HTTP status, if the server answered."""
         return self.failure.status_code
 
 
 def connection_error(message: str) -> EngineError:
+    """Nothing came back from the server."""
     return EngineError(Failure("APIConnectionError", message))
 
 
 def timeout_error(message: str) -> EngineError:
+    """Nothing came back in time."""
     return EngineError(Failure("APITimeoutError", message))
 
 
 def invalid_response(message: str, content: bytes = b"") -> EngineError:
+    """An answer came that makes no sense: `content`."""
     return EngineError(
         Failure("APIResponseValidationError", message, status_code=200, body=_body(content[:_MESSAGE_LIMIT]))
     )

@@ -138,6 +138,7 @@ class FuturesPoller:
             self._work.set()
 
     async def close(self) -> None:
+        """Poll no more; who waits is not told."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 

@@ -48,9 +48,11 @@ class StartUpPolicy:
 
     @property
     def patience(self) -> float:
+        """Seconds after which trouble that has not passed is an error."""
         return self._patience if self._has_answered() else self._first_contact
 
     def delays(self) -> Iterator[float]:
+        """Seconds to pause before each next try."""
         return delays()
 
 
@@ -68,8 +70,10 @@ class RetryPolicy:
 
     @property
     def patience(self) -> float:
+        """The user's `progress_timeout`."""
         return self._retry.progress_timeout
 
     def delays(self) -> Iterator[float]:
+        """As the user has configured them."""
         retry = self._retry
         return delays(retry.retry_delay_base, retry.retry_delay_max, retry.jitter_factor)

@@ -140,6 +140,7 @@ class Sampler:
             )
 
     async def close(self) -> None:
+        """Poll no more, and watch over nothing. What is unanswered is not told."""
         if self._poller is not None:
             await self._poller.close()
         if self._stuck_detector is not None:

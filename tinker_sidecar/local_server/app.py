@@ -57,6 +57,7 @@ class App:
         self._gate = gate
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
         response = await self._respond(scope, receive)
         await send(
             {

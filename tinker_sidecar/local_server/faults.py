@@ -43,6 +43,7 @@ class FaultLayer:
         self._forget = forget
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Pass a request on or, when it draws a fault, do to it what that says."""
         fault = self._draw(route_name(scope["path"]))
         if fault is None:
             await self._app(scope, receive, send)

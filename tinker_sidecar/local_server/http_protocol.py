@@ -32,11 +32,13 @@ class JoiningProtocol(HttpToolsProtocol):
 
     # asyncio's types promise any kind of transport here, and uvicorn's the one of a stream.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As uvicorn's, with a transport that joins writes."""
         joined = _JoinedWrites(transport, self.loop)
         self._extensions: dict[str, Any] = {RESET: joined.reset}
         super().connection_made(cast("asyncio.Transport", joined))
 
     def on_message_begin(self) -> None:
+        """As uvicorn's, with the extension that resets the connection."""
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
 

@@ -31,11 +31,13 @@ class NumberedPromises(Promises):
         self._numbered: dict[str, ServedPromise] = {}
 
     def repeated(self, sampler: ServedSampler, seq_id: int) -> ServedPromise | None:
+        """None where the same number again is another request."""
         return None if self._sample_again else super().repeated(sampler, seq_id)
 
     def submit(
         self, sampler: ServedSampler, seq_id: int, request: GenerationRequest, target: TensorBody | None
     ) -> ServedPromise:
+        """As elsewhere, under a number of the server's own."""
         promise = super().submit(sampler, seq_id, request, target)
         promise.request_id = str(next(self._numbers))
         self._numbered[promise.request_id] = promise

@@ -21,6 +21,7 @@ class QuirkySamplingRoutes(SamplingRoutes):
     """The routes of a sample, as a server with the options' `quirks` has them."""
 
     async def asample(self, body: SampleRequest, head: RequestHead) -> HttpAnswer:
+        """Refuse what such a server refuses, and do the rest as elsewhere."""
         params = body.sampling_params
         if Quirk.NO_BARE_STOP in self._options.quirks and isinstance(params.stop, str):
             raise HttpError(422, "sampling_params.stop: Input should be a valid list")
