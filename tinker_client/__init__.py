@@ -104,7 +104,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("install", "status", "uninstall"):  # A tenth of the whole import, for few programs.
+    if name in (
+        "install",
+        "status",
+        "uninstall",
+    ):  # Few programs use them, and they take a tenth of the import.
         from tinker_client import official
 
         return getattr(official, name)

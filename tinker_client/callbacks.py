@@ -44,8 +44,8 @@ class _Runner:
             except BaseException as error:
                 self._running = False
                 if not isinstance(error, RuntimeError):
-                    raise  # Ctrl-C. If the thread runs all the same, there will be two for a while.
-        # No thread is to be had, as during the exit of Python 3.12: better here than never.
+                    raise  # It is Ctrl-C. If the thread has started all the same, there are two for a while.
+        # No thread can be started, as during the exit of Python 3.12: calling them here is better than never.
         with contextlib.suppress(queue.Empty):
             while True:
                 call_isolated(self._due.get_nowait())
@@ -96,7 +96,7 @@ def settle(timeout: float) -> None:
 
 def _after_fork_in_child() -> None:
     global _runner
-    _runner = _Runner()  # What was to be called is for the parent to call.
+    _runner = _Runner()  # What waits to be called is called in the parent.
 
 
 if hasattr(os, "register_at_fork"):

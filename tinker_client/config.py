@@ -166,7 +166,7 @@ class Settings:
         """The complete configuration, or a `TinkerError` that says what is missing and how to supply it."""
         command = os.environ.get("TINKER_CREDENTIAL_CMD") or None
         if self.named_by_handle and not _is_same_server(self.base_url, _configured_base_url()):
-            command = None  # Nor may the server ask for what it prints.
+            command = None  # What it prints is a credential of this user's, too, and not for that server.
             if self.api_key is None:
                 raise TinkerError(_not_for(self.base_url))
         return ServiceConfig(
@@ -212,7 +212,7 @@ def _is_same_server(base_url: str, other: str) -> bool:
             (parts.scheme, parts.hostname, parts.port, parts.path)
             for parts in (urlsplit(base_url), urlsplit(other.strip().rstrip("/")))
         )
-    except ValueError:  # The environment's is malformed.
+    except ValueError:  # The environment has a malformed URL.
         return False
     return first == second
 
@@ -227,7 +227,9 @@ def _checked_base_url(base_url: str) -> str:
     except ValueError:
         valid = False
     if not valid or not base_url.isprintable() or " " in base_url:
-        password, at, rest = base_url.rpartition("@")  # Of what is no URL, who knows how far it reaches?
+        password, at, rest = base_url.rpartition(
+            "@"
+        )  # In what is no URL, all before the last @ may be a password.
         raise TinkerError(
             f"base_url must be an http:// or https:// URL, or {LOCAL!r} for a server on this machine; "
             f"got {'***' * bool(password) + at + rest!r}"

@@ -18,7 +18,7 @@ def proxy_for(base_url: str) -> str | None:
     requests. Raises `TinkerError` for a proxy of a kind that we cannot use.
     """
     if not any(name.lower().endswith("_proxy") for name in os.environ):
-        return None  # Nearly always; and the import below takes 30 ms.
+        return None  # As nearly always. The import below takes 30 ms.
     from urllib.parse import urlsplit
     from urllib.request import getproxies_environment
 

@@ -168,7 +168,9 @@ class SamplingClient(SelfFuture):
     def _submit(self, future: _Future, request: SamplingRequest) -> _Future:
         spec = self._specs.spec_of(request)
         sampler = self._sampler
-        if sampler.generation != sampler.backend.generation:  # Always so in a forked child.
+        if (
+            sampler.generation != sampler.backend.generation
+        ):  # As in a forked child, and after the sidecar has died.
             sampler = self._opened_sampler()
         backend = sampler.backend
         sample = Sample(

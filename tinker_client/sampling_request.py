@@ -104,7 +104,7 @@ class SpecCache:
 
     def spec_of(self, request: SamplingRequest) -> RequestSpec:
         """Raises `TypeError` or `ValueError`, naming the argument."""
-        # The rest by identity, since an equal value of another type may have to be refused: True for 1.
+        # The rest is compared by identity: an equal value of another type, as True is to 1, may be refused.
         contents, rest = _contents(request), _rest(request)
         if (last := self._last) is not None and contents == last[0] and all(map(is_, rest, last[1])):
             return last[2]

@@ -29,7 +29,7 @@ class SelfFuture:
             confirmation.result(timeout)
         except TimeoutError:
             if confirmation.done():
-                raise  # The server's own.
+                raise  # It is the error that the server was confirmed with: it did not answer in time.
             raise TimeoutError(self._describe_delay(timeout)) from None
         return self
 

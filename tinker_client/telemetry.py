@@ -77,7 +77,7 @@ def _plain(value: object) -> Any:
         encoded = msgspec.json.encode(value, enc_hook=_text)
         if len(encoded) <= _MOST:
             plain = msgspec.json.decode(encoded)
-            msgspec.msgpack.encode(plain)  # As it travels: there integers have 64 bits.
+            msgspec.msgpack.encode(plain)  # It travels so, and integers of more than 64 bits do not.
             return plain
     except Exception:  # noqa: BLE001, S110  # Surrogates, huge integers, cycles, keys that are no text.
         pass

@@ -59,7 +59,7 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
 
 def _thinking_machines_tokenizer(name: str) -> Any:
     try:
-        # Not on the public index: what the official SDK asks.
+        # A package that is not on the public index; the official SDK asks it first, too.
         from tml_tokenizers.tinker_tokenizers import get_tinker_tokenizer
     except ImportError:
         tokenizer = None

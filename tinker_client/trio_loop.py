@@ -26,7 +26,7 @@ def wait_in_trio(wake_when_done: Callable[[Callable[[object], None]], bool]) -> 
     token, done = trio.lowlevel.current_trio_token(), trio.Event()
 
     def wake(_: object) -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # Whoever waited is gone.
+        with contextlib.suppress(trio.RunFinishedError):  # trio has ended, and with it whoever waited.
             token.run_sync_soon(done.set)
 
     if wake_when_done(wake):

@@ -79,8 +79,8 @@ class Backend(Hosted):
                     self._send_sample(sample, spec)
             if turn is not None and not runs_event_loop():
                 self.wait(turn.done, None)
-                turn.result()  # In case another thread does the reading.
-        except BaseException:  # Ctrl-C included.
+                turn.result()  # `wait` returns early when another thread reads the socket.
+        except BaseException:  # `KeyboardInterrupt`, too: nobody has the future that the request is for.
             self.cancel(sample.request)
             raise
 
@@ -154,7 +154,8 @@ class Backend(Hosted):
         self._in_flight.remove(requests)
         while (request := self._in_flight.next_with_room()) is not None:
             self._send_sample(*request)
-            self._in_flight.take(*request)  # Now, lest Ctrl-C come in between; sent twice is sent once.
+            # After the sending: if Ctrl-C comes in between, it is sent again, and the engine ignores that.
+            self._in_flight.take(*request)
         self._switch_interval.adjust(busy=bool(self._in_flight.futures))
 
     def _send_sample(self, sample: Sample, spec: RequestSpec) -> None:
@@ -183,7 +184,8 @@ class Backend(Hosted):
 
     def _tell(self, host: Host) -> None:
         self._last_spec = None
-        # In the order in which all of it was asked for: numbers are given in turn.
+        # Ids are given in turn, so in their order things are asked for as they were at first, a session
+        # before its samplers.
         again: list[tuple[int, Callable[[], None]]] = [(it.id, it.reopen) for it in self._opened]
         again += [(number, partial(host.send, message)) for number, message in self._calls.messages()]
         for _, act in sorted(again, key=itemgetter(0)):

@@ -51,7 +51,9 @@ def shutdown() -> None:
     need not call this: it happens at exit.
     """
     with _lock:
-        backends = list(_backends.values())  # Kept: clients hold on to theirs, and may start it anew.
+        backends = list(
+            _backends.values()
+        )  # They stay in the table: clients hold on to them, and may start them anew.
     for backend in backends:
         backend.close()
     local.shutdown()
@@ -80,7 +82,7 @@ def _at_exit() -> None:
     """
     global _exiting
     _exiting = True
-    with contextlib.suppress(KeyboardInterrupt):  # All of it ends with this process, too.
+    with contextlib.suppress(KeyboardInterrupt):  # Whatever is not closed by then ends with this process.
         callbacks.settle(_CALLBACKS_TIMEOUT)
         with _lock:
             backends = list(_backends.values())

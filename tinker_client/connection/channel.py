@@ -120,7 +120,8 @@ class Channel:
                 if left < 0 or any(fd == self._exit_fd for fd, _ in poll.poll(left)):
                     return
         finally:
-            self._poller = before  # This thread, if it waits in a signal handler within another wait.
+            # `before` is this thread, if a signal handler that waits has interrupted a wait of the same thread.
+            self._poller = before
             if before is None:
                 self._doorbell.unmute()
 
@@ -160,7 +161,7 @@ class Channel:
         reader, taken = self._reader, self._taken
         while (ring := self._doorbell.wait(_TURN)) is not Ring.EXIT:
             if ring is Ring.RESULTS and self._loops:
-                exited.poll(_HEAD_START)  # They have heard it, too, and need the GIL more.
+                exited.poll(_HEAD_START)  # Event loops have heard it, too, and may read it.
             elif ring is Ring.NONE:
                 if (reader, taken) == (self._reader, self._taken):
                     self._dismiss(reader)
@@ -178,7 +179,7 @@ class Channel:
     def _end(self) -> None:
         deadline = monotonic() + _TURN / 1000
         while self._reader is not None and monotonic() < deadline:
-            sleep(0.001)  # It has seen the exit, too, and is about to leave.
+            sleep(0.001)  # The reader sees the exit as well, and ends.
         self._reader = None
         self._read()
         self._ended = True
@@ -190,20 +191,21 @@ class Channel:
 
     def _read(self) -> bool:
         """Deliver what has come, unless another thread does. False: no more will come."""
-        with wake_together():  # Tasks go on after the reading, which others may have to do meanwhile.
+        # Tasks are resumed when the reading is over: while one runs, another thread may have to read.
+        with wake_together():
             self._read_unless_another_does()
         return self._error is None and not self._ended
 
     def _read_unless_another_does(self) -> None:
         thread = threading.get_ident()
         if self._reader == thread:
-            self._dismiss(thread)  # This is a signal handler, which interrupts the delivery of a batch.
+            self._dismiss(thread)  # A signal handler waits here, and has interrupted the delivery of a batch.
         if self._reader is None:
             self._reader = thread
             try:
                 self._deliver_all(thread)
             except BaseException:
-                # Ctrl-C, as this may be the main thread: what it tore out of our hands comes again.
+                # `KeyboardInterrupt`, if this is the main thread: the batch that it interrupted comes again.
                 self._ask_again()
                 raise
             finally:
@@ -227,7 +229,7 @@ class Channel:
         try:
             batch = self._decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # Its exit, which this brings about, has the receiving thread say so to everybody.
+            # This ends the sidecar, and the receiving thread, which sees its exit, tells everybody the error.
             self._error = SidecarIPCError(f"the sidecar sent what is not a message: {error}")
             self._give_up()
             return
@@ -239,5 +241,5 @@ class Channel:
             batch = borrowed
         self._deliver(batch)
         self._lent.delivered()
-        # Only now: what finishes meanwhile makes the next batch larger.
+        # Acknowledged after the delivery: results that come meanwhile then travel in one batch.
         self._requests.send(self._encode(Ack(batch.number)))

@@ -20,7 +20,7 @@ class Ring(Enum):
 
 
 class _EpollEvent(ctypes.Structure):
-    # Linux packs it on x86-64 alone.
+    # Linux declares the struct as packed on x86-64 alone.
     _pack_ = 1 if platform.machine() == "x86_64" else 8
     _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
 

@@ -167,7 +167,7 @@ class Hosted:
             if wanted:
                 self._host, self._launch, self._death = host, None, None
                 self._tell(host)
-        if not wanted:  # Closed meanwhile.
+        if not wanted:  # `close` was called meanwhile.
             host.close()
         launch._complete(None)
 

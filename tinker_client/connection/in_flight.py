@@ -89,7 +89,7 @@ class InFlight:
         return futures
 
     def _has_room(self, spec: RequestSpec) -> bool:
-        # One too large for any room goes alone.
+        # A request that is too large for any limit is sent when there is no other.
         return self._sent == 0 or (
             self._sent < self.most_requests and self._sent_bytes + spec.prompt_bytes <= self.most_bytes
         )

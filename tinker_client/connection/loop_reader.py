@@ -33,7 +33,7 @@ class LoopReader:
         """Have the loop let go of the descriptor, and only then close it: its number may be used anew."""
         loop = self._loop()
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # It is closed, and has let go of everything.
+            with contextlib.suppress(RuntimeError):  # The loop is closed, and has let go of the descriptor.
                 loop.call_soon_threadsafe(self._let_go, loop, context=contextvars.Context())
                 return
         self._close_fd()

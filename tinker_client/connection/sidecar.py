@@ -35,7 +35,7 @@ class SidecarHost:
             if isinstance(error, Exception):
                 raise SidecarStartupError(f"cannot connect to the sidecar: {error}") from error
             raise
-        # Not wrapped, since every request passes here.
+        # Attributes instead of methods that call them, since every request passes here.
         self.send = self._channel.send
         self.wait = self._channel.wait
         self.read_on = self._channel.read_on

@@ -39,11 +39,11 @@ class RoutedFuture(APIFuture[Any]):
     def result(self, timeout: float | None = None) -> Any:
         value = super().result(timeout)
         if not isinstance(value, SampleResponse):
-            return value  # The official path's.
+            return value  # The call went the official path, and has its kind of result.
         if self._converted is None:
             try:
                 self._converted = self._convert(value)
-            except TinkerError as error:  # It is malformed.
+            except TinkerError as error:  # What the server sent is malformed.
                 raise official_error(self.sdk.module, error, self.base_url) from error
         return self._converted
 

@@ -58,7 +58,7 @@ def install(*, subprocess_sampling: bool | None = None) -> bool:
         on nor off.
     """
     global _router
-    required()  # Only when there is trouble does it matter; a mistyped word is to be told before.
+    required()  # Called for its error: a mistyped word is to be told before there is trouble.
     if not (asked_for() if subprocess_sampling is None else subprocess_sampling):
         value = os.environ.get("TINKER_SUBPROCESS_SAMPLING")
         reason = "is not set" if value is None else f"is {value!r}"
@@ -156,7 +156,7 @@ def _routed(router: Router, request_of: Callable[..., SamplingRequest], wanted: 
 
         try:
             request = request_of(*args, **kwargs)
-        except TypeError:  # A newer version's, or none at all: the official method knows.
+        except TypeError:  # Arguments of a newer version, or a mistake: the official method tells which.
             return official()
         return router.submit(self, request, wanted, official)
 

@@ -31,7 +31,7 @@ def _message(name: str, allowed: str, value: object) -> str:
 def as_int(name: str, value: object, allowed: str, bounds: tuple[int, int]) -> int:
     """`value` as an int within `bounds`; any integer type will do, but not a bool."""
     if type(value) is int and bounds[0] <= value <= bounds[1]:
-        return value  # Each sample has four of these.
+        return value  # The usual case, checked first, as every sample has four of these.
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise wrong_type(name, allowed, value)
     try:

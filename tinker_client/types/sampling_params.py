@@ -81,7 +81,7 @@ class SamplingParams(Model, frozen=True, kw_only=True):
 
     def to_wire(self) -> protocol.PackedParams:
         """As the engine gets it."""
-        # A list even of one string: some servers refuse a bare one.
+        # One string goes as a list, too, since some servers refuse a bare one.
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
         return protocol.PackedParams(
             max_tokens=self.max_tokens,

@@ -102,7 +102,7 @@ class Auth:
         answer = await self._http.post("auth/token", b"{}", await self._credential())
         jwt = answer.read(_Token).jwt
         lifetime = _lifetime(jwt)
-        # From receipt, so that a wrong local clock shortens nothing.
+        # The token's life counts from its receipt, so that a local clock that is wrong does not shorten it.
         self._renew_at = time() + lifetime * random.uniform(0.45, 0.55)
         self._urgent_at = time() + lifetime - min(self._LAST_MINUTE, lifetime / 4)
         self._jwt = jwt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from os import killpg  # Now, as some programs take it from themselves.
+from os import killpg  # At import, since some programs set `os.killpg` to None.
 from signal import SIGKILL
 from subprocess import PIPE, Popen
 from typing import IO

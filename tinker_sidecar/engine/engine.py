@@ -86,7 +86,7 @@ class Engine:
 
     def _on_sample(self, message: Sample) -> None:
         if message.request in self._requests:
-            return  # Ctrl-C had the client send it twice.
+            return  # Ctrl-C came as the client sent it, and it was sent again.
         if self._spec is None or self._spec.spec.id != message.spec:
             self.outbox.failed(message.request, _OUT_OF_ORDER)
             return

@@ -45,8 +45,8 @@ _KIB, _MIB = 1 << 10, 1 << 20
 
 _LIMITS = {
     "session_heartbeat": 64 * _KIB,
-    "asample": 4 * _MIB,  # An id for each of its samples.
-    "retrieve_futures": 32 * _MIB,  # A line for each result since the last one.
+    "asample": 4 * _MIB,  # It has an id for each of the request's samples.
+    "retrieve_futures": 32 * _MIB,  # It has an entry for each result since the last poll.
 }
 """Bytes that an answer may have, by route; a result has as many as the request was told, and more room."""
 
@@ -183,7 +183,9 @@ class Http:
         try:
             if pace is not None:
                 entered = await pace.enter()
-            client = self._clients.get(lane) or self._open(lane)  # Now: `renew` may have come in between.
+            client = self._clients.get(lane) or self._open(
+                lane
+            )  # After the waits: `renew` may have come meanwhile.
             if route in _FREQUENT:
                 answer = await client.execute(method, url, headers, body)
                 status, received_headers, content = answer.status, answer.headers, answer.content

@@ -54,7 +54,7 @@ class Budget:
 
 
 class _Hold:
-    # Not a contextlib generator: one of those costs more than all else that a request does here.
+    # A class, since a `contextlib` generator would cost more than all else that a request does here.
     __slots__ = ("_amount", "_budget")
 
     def __init__(self, budget: Budget, amount: int) -> None:

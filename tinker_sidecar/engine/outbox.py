@@ -85,7 +85,7 @@ class Outbox:
 
     def acknowledged(self, number: int) -> None:
         """The client has dealt with batch `number`."""
-        if self._outstanding and number == self._number:  # Not of one that came twice.
+        if self._outstanding and number == self._number:  # A batch that was sent twice is acknowledged twice.
             self._outstanding = False
             for taken in self._outstanding_taken:
                 taken()
@@ -124,7 +124,7 @@ class Outbox:
         self._leaving = False
         if self._outstanding or not (self._done or self._failed or self._replies or self._events):
             return
-        self._coming -= self._awaited  # Each is waited for once.
+        self._coming -= self._awaited  # A result is waited for by one batch, and no further one.
         self._number += 1
         self._outstanding = True
         self._outstanding_bytes = self._bytes

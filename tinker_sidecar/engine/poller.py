@@ -116,7 +116,7 @@ class FuturesPoller:
         except asyncio.CancelledError:
             if waiter.cancelled():
                 self.given_up(request_id)
-            else:  # Told of in this very turn of the loop.
+            else:  # The server has told of it, in the turn of the loop in which it was cancelled.
                 self.retrieved(request_id)
             raise
         finally:
@@ -132,7 +132,7 @@ class FuturesPoller:
 
     def retrieved(self, request_id: str) -> None:
         """The server may forget the result; it is told with the next poll."""
-        self._early.pop(request_id, None)  # Told of again, as after a poll whose answer was lost.
+        self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
         if self._failure is None:
             self._retrieved.append(request_id)
             self._work.set()

@@ -18,7 +18,7 @@ from tinker_sidecar.ipc.protocol import (
 
 __all__ = ["EncodedSpec", "longest_answer", "prompt_length"]
 
-_BYTES_A_NUMBER = 32  # In JSON, where a float can take 26.
+_BYTES_A_NUMBER = 32  # A float can take 26 in JSON, and there are commas.
 _ALL_ELSE = 1 << 20
 
 _encode = msgspec.json.Encoder().encode

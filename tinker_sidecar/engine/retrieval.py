@@ -79,7 +79,7 @@ class Retrieval:
         try:
             return await self._poll()
         except asyncio.CancelledError:
-            poller.retrieved(self._promise.request_id)  # Or as good as.
+            poller.retrieved(self._promise.request_id)  # Nobody will retrieve it now.
             raise
         finally:
             self._session.outbox.expect_no_more(self._request)
@@ -101,7 +101,9 @@ class Retrieval:
         try:
             return await self._ask_once()
         except EngineError:
-            self._session.outbox.expect_no_more(self._request)  # Others' results wait for it no longer.
+            self._session.outbox.expect_no_more(
+                self._request
+            )  # The results of others do not wait for it any more.
             raise
 
     async def _ask_once(self) -> bytes | Pending | PayloadSize:
@@ -128,7 +130,7 @@ class Retrieval:
             headers["x-tinker-create-promise-roundtrip-time"] = f"{self._submission_seconds:.6f}"
         self._iteration += 1
         body = {"request_id": self._promise.request_id, "allow_metadata_only": allow_metadata_only}
-        # The size that was announced may be that in another encoding.
+        # The server may have announced the size in another encoding than the one it answers in.
         limit = 8 * self._size + (1 << 20) if self._size else longest_answer(self._spec) or _UNKNOWN_LIMIT
         return await self._session.post(
             "retrieve_future", msgspec.json.encode(body), headers, self._lane, min(limit, _MOST_BYTES)

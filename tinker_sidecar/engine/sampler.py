@@ -103,7 +103,7 @@ async def _base_model(session: Session, sampling_session_id: str) -> str | None:
         return (await session.get(_sampler_route(sampling_session_id), _SamplerRecord)).base_model
     except EngineError as error:
         if error.status == 404:
-            return None  # An older server; whoever asks for the name gets the error then.
+            return None  # The server is an older one. Whoever asks for the name gets an error.
         raise
 
 

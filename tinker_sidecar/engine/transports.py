@@ -42,7 +42,7 @@ def open_transport(address: str, proxy: str | None, silence: float) -> HTTPTrans
         raise connection_error(f"SSL_CERT_FILE is {file!r}, which cannot be read")
     try:
         return _transport(proxy, silence, {"tls_include_system_certs": True})
-    except RuntimeError:  # Plain http is not worth it: this fails where the system has none.
+    except RuntimeError:  # The system has no certificates.
         return _transport(proxy, silence, {"tls_ca_cert": _certifi()})
 
 

@@ -22,7 +22,7 @@ def schedule_as_batch() -> bool:
         if os.sched_getscheduler(0) == os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
             return True
-    except (AttributeError, OSError):  # Not Linux, or a sandbox that has but the one policy.
+    except (AttributeError, OSError):  # This is not Linux, or a sandbox that has no other policy.
         pass
     return False
 

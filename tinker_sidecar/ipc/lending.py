@@ -78,4 +78,4 @@ _close = _libc.close
 _mmap = _libc.mmap
 _mmap.restype = ctypes.c_ssize_t
 _mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-_MAP_FIXED = 0x10  # Linux's; the `mmap` module does not name it.
+_MAP_FIXED = 0x10  # Its value on Linux; the `mmap` module has no name for it.

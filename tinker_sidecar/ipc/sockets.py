@@ -76,7 +76,9 @@ class GilSocket:
 
     def close(self) -> None:
         """Close the socket at once, with what it has not sent."""
-        self._handle = ctypes.c_void_p(None)  # A late call gets ENOTSOCK instead of crashing.
+        self._handle = ctypes.c_void_p(
+            None
+        )  # A call that comes too late then gets ENOTSOCK, instead of crashing.
         self._socket.close(linger=0)
 
 
