@@ -120,7 +120,7 @@ class Channel:
                 if left < 0 or any(fd == self._exit_fd for fd, _ in poll.poll(left)):
                     return
         finally:
-            # `before` is this thread, if a signal handler that waits has interrupted a wait of the same thread.
+            # `before` is this thread if a signal handler that waits has interrupted another wait of it.
             self._poller = before
             if before is None:
                 self._doorbell.unmute()
