@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -58,6 +59,10 @@ def _async_form(
     async_form.__name__ = f"{name}_async"
     async_form.__qualname__ = f"{method.__qualname__}_async"
     async_form.__doc__ = f"What `await {name}(...)` gives, for code that calls it so."
+    result_type = method.__annotations__["return"].removeprefix("APIFuture[").removesuffix("]")
+    async_form.__annotations__ = {**method.__annotations__, "return": result_type}
+    signature = inspect.signature(method).replace(return_annotation=result_type)
+    async_form.__signature__ = signature  # type: ignore[attr-defined]  # What `help` and editors show.
     return async_form
 
 

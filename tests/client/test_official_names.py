@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import pickle
 from typing import Any
 
 import pytest
 
 import tinker_client
-from tinker_client import ServiceClient, types
+from tinker_client import SamplingClient, ServiceClient, types
 
 MODEL = "tinker-sidecar/sim"
 
@@ -65,3 +66,16 @@ def test_classes_that_are_in_the_official_sdk_alone(module: Any, name: str) -> N
         getattr(module, name)
     with pytest.raises(AttributeError, match=r"has no attribute 'fly'$"):
         _ = module.fly
+
+
+@pytest.mark.parametrize(
+    ("name", "result"), [("sample", "SampleResponse"), ("compute_logprobs", "list[float | None]")]
+)
+def test_the_async_forms_take_what_the_others_take(name: str, result: str) -> None:
+    method = getattr(SamplingClient, name)
+    async_form = getattr(SamplingClient, f"{name}_async")
+    assert inspect.iscoroutinefunction(async_form)
+    assert (async_form.__name__, async_form.__module__) == (f"{name}_async", SamplingClient.__module__)
+    taken, given = inspect.signature(async_form), inspect.signature(method)
+    assert taken.parameters == given.parameters
+    assert (taken.return_annotation, given.return_annotation) == (result, f"APIFuture[{result}]")
