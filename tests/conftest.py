@@ -14,9 +14,12 @@ import hypothesis
 import pytest
 
 import tinker_client
+from tests.connection import connect, connect_in
 from tests.leaks import belongings, leaked, open_library_runtimes
 from tinker_client import ServiceClient
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+
+__all__ = ["connect", "connect_in"]
 
 # A busy machine is no reason for an example to fail.
 hypothesis.settings.register_profile("project", deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.local_server.connection import Connect, flag, option, prompt
+from tests.connection import Connect, flag, option, prompt
 from tinker_client import (
     APIConnectionError,
     APIError,

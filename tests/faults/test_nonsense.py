@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from tests.local_server.connection import PARAMS, Connect, assert_right, flag, option, prompt
+from tests.connection import PARAMS, Connect, assert_right, flag, option, prompt
 from tinker_client import APIResponseValidationError, SamplingClient, TinkerError
 
 FINISHED = (

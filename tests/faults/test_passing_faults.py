@@ -7,7 +7,7 @@ from concurrent.futures import as_completed
 
 import pytest
 
-from tests.local_server.connection import PARAMS, Connect, assert_right, flag, option, prompt
+from tests.connection import PARAMS, Connect, assert_right, flag, option, prompt
 
 ROUTES = ("asample", "retrieve_future", "retrieve_futures")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.local_server.connection import PARAMS, Connect, Connection, assert_right, flag, option, prompt
+from tests.connection import PARAMS, Connect, Connection, assert_right, flag, option, prompt
 from tests.reliability.programs import wait_until
 from tinker_client import types
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.local_server.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
+from tests.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
 from tinker_client import QueueState, RetryConfig, SamplingClient
 
 PAUSED = (

@@ -8,11 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_server.connection import connect, connect_in
 from tests.reliability.programs import Launch, Program
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server
-
-__all__ = ["connect", "connect_in"]
 
 
 @pytest.fixture(scope="session")

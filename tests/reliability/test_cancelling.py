@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.connection import PARAMS, Connect, Connection, assert_right, flag, prompt
 from tests.local_server.api import Api
-from tests.local_server.connection import PARAMS, Connect, Connection, assert_right, flag, prompt
 from tests.reliability.programs import wait_until
 from tinker_client import APIFuture, SamplingClient
 from tinker_sidecar.engine.poller import FuturesPoller

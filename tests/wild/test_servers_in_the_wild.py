@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from tests.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
 from tests.local_server.api import SIM
-from tests.local_server.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
 from tinker_client import (
     BadRequestError,
     InternalServerError,
