@@ -10,7 +10,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.client.journal import newest_session, wait_until
+from tests.client.journal import newest_session
+from tests.waiting import wait_until
 from tinker_client import ServiceClient, SidecarError, TinkerError, shutdown, types
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.client.journal import newest_session, sessions, wait_until
+from tests.client.journal import newest_session, sessions
 from tests.client.recorder import Recorder, recording
+from tests.waiting import wait_until
 from tinker_client import RetryConfig, SamplingClient, ServiceClient, TinkerError, types
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server

@@ -7,7 +7,6 @@ import pickle
 
 import pytest
 
-from tests.client.journal import wait_until
 from tests.connection import (
     PARAMS,
     Connect,
@@ -16,6 +15,7 @@ from tests.connection import (
     option,
     prompt,
 )
+from tests.waiting import wait_until
 from tinker_client import QueueState, SamplingClient
 
 PAUSED = 'retrieve_future:408,first=1,body={"queue_state": "paused_capacity"}'

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.connection import PARAMS, Connect, Connection, assert_right, flag, option, prompt
-from tests.reliability.programs import wait_until
+from tests.waiting import wait_until
 from tinker_client import types
 
 SLOW_TO_TAKE = option("fault", "asample:delay,seconds=0.2")

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 import psutil
 import pytest
 
-from tests.reliability.programs import Launch, wait_until
+from tests.reliability.programs import Launch
+from tests.waiting import wait_until
 from tinker_sidecar.local_server.launch import LocalServer
 
 # Long against the server's latency, and against a turn of any loop.
