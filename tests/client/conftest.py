@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.client.copies import KEY
 from tinker_client import SamplingClient, ServiceClient
 from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
@@ -13,6 +14,13 @@ from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 def never_server() -> Iterator[LocalServer]:
     """Takes longer over a request than any test here."""
     with closing(start_local_server("sim", "--latency", "600")) as server:
+        yield server
+
+
+@pytest.fixture
+def key_server() -> Iterator[LocalServer]:
+    """A server that lets in `KEY` alone."""
+    with closing(start_local_server("sim", "--latency", "0.01", "--api-key", KEY)) as server:
         yield server
 
 
