@@ -175,6 +175,8 @@ def test_who_is_cancelled_has_the_server_forget_what_it_finishes_later() -> None
             poll.tell("b", cursor=1)
             await came(b)
             poll = await server.poll()  # It goes on, though nobody waits, until the server has told of "a".
+            poll.tell(cursor=1)
+            poll = await server.poll()
             assert (poll.acknowledged, "timeout" in poll.body) == ([], False)
             poll.tell("a", cursor=2)
             poll = await server.poll()
