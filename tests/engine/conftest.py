@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests that are coroutines, marked `anyio`, run in an event loop of the engine's kind."""
+    return "asyncio"
