@@ -1,3 +1,5 @@
+"""The client as programs use it: its calls and futures, copies and handles, settings and credentials."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""The parts of the engine, each by itself: its decoders, limits, batches, polls and timers."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""What may happen to a program and its machine, from signals and forks to full disks and strangers."""
+
 from __future__ import annotations
 
 import os
