@@ -23,7 +23,7 @@ from itertools import count
 from rich.console import Console
 from rich.table import Table
 
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 PEERS = ("pyqwest", "aiohttp")
 PROMPT = list(range(512))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from timelines import plot_timelines
 
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 __all__ = ["compare_hosts"]
 

@@ -17,7 +17,7 @@ import tinker_client
 from tests.connection import connect, connect_in
 from tests.leaks import belongings, leaked, open_library_runtimes
 from tinker_client import ServiceClient
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 __all__ = ["connect", "connect_in"]
 

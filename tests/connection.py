@@ -12,8 +12,8 @@ import pytest
 
 from tests.local_server.api import SIM, Api
 from tinker_client import APIFuture, RetryConfig, SamplingClient, ServiceClient, types
+from tinker_client.local_server import start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import start_local_server
 
 __all__ = [
     "HOSTS",

@@ -18,7 +18,7 @@ from tinker_client import (
     TinkerError,
     types,
 )
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])
@@ -246,7 +246,7 @@ def test_it_is_refused_also_where_requests_wait_in_line(
 def test_a_prompt_too_large_for_any_sidecar(
     sampling_client: SamplingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinker_client.sampling_request.MAX_FRAME", 1 << 20)  # A gigabyte takes a while.
+    monkeypatch.setattr("tinker_client.connection.sendable.MAX_FRAME", 1 << 20)  # A gigabyte takes a while.
     with pytest.raises(ValueError, match="too large: at most 1048576"):
         sampling_client.sample(types.ModelInput.from_ints([1] * 300_000), 1, PARAMS)
     assert sampling_client.sample(PROMPT, 1, PARAMS).result(30)

@@ -173,13 +173,6 @@ def test_a_bare_failure_is_enough(cls: type[TinkerError]) -> None:
     assert getattr(error, "status_code", None) == getattr(cls, "status_code", None)
 
 
-@pytest.mark.parametrize("builtin", [ValueError, TypeError, RuntimeError, NotImplementedError])
-def test_the_engine_may_report_a_builtin(builtin: type[Exception]) -> None:
-    error = from_failure(Failure(builtin.__name__, "went wrong"))
-    assert type(error) is builtin
-    assert str(error) == "went wrong"
-
-
 @pytest.mark.parametrize("kind", ["", "NewerError", "SystemExit", "OddError", "os.system", "__import__"])
 def test_any_other_kind_is_a_tinker_error(kind: str) -> None:
     error = from_failure(Failure(kind, "went wrong"))

@@ -13,8 +13,8 @@ import pytest
 from tests.client.journal import newest_session
 from tests.waiting import wait_until
 from tinker_client import SamplingClient, ServiceClient, SidecarError, TinkerError, shutdown, types
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PARAMS = types.SamplingParams(max_tokens=4, seed=1)

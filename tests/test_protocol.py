@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tinker_client import ModelInput, SamplingParams, ServiceClient
 from tinker_client.connection.backends import get_backend
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.ipc import protocol
 from tinker_sidecar.ipc.protocol import Ack, Batch, Message, PackedTensor, PackedText, SampleResult
-from tinker_sidecar.local_server.launch import LocalServer
 
 _SCALARS: dict[object, st.SearchStrategy[Any]] = {
     bool: st.booleans(),

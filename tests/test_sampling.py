@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 
 from tinker_client import SamplingClient, ServiceClient, types
+from tinker_client.local_server import start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import start_local_server
 
 MODEL = "tinker-sidecar/sim"
 TOKENS = [11, 22, 33, 44]

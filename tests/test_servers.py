@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from tinker_client import ServiceClient, types
+from tinker_client.local_server import start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import start_local_server
 
 PROMPT = list(range(1, 40))
 

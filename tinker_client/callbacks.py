@@ -23,15 +23,15 @@ _IDLE = 1.0
 
 
 class _Runner:
-    """Runs calls one after the other, on a thread that lives while there are some."""
+    """Runs functions one after the other, on a thread that lives while there are some."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._due: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.RLock()
         self._running = False
 
-    def run_soon(self, call: Callable[[], object]) -> None:
-        self._calls.put(call)
+    def run_soon(self, function: Callable[[], object]) -> None:
+        self._due.put(function)
         if self._running:
             return
         with self._lock:
@@ -48,7 +48,7 @@ class _Runner:
         # No thread is to be had, as during the exit of Python 3.12: better here than never.
         with contextlib.suppress(queue.Empty):
             while True:
-                call_isolated(self._calls.get_nowait())
+                call_isolated(self._due.get_nowait())
 
     def settle(self, timeout: float) -> None:
         """Give what is to be called `timeout` seconds to be done with."""
@@ -60,23 +60,23 @@ class _Runner:
     def _work(self) -> None:
         while True:
             try:
-                call_isolated(self._calls.get(timeout=_IDLE))
+                call_isolated(self._due.get(timeout=_IDLE))
             except queue.Empty:
                 with self._lock:
                     self._running = False
-                    # Looked at after that, since `run_soon` puts a call before it looks for a thread.
-                    if self._calls.empty():
+                    # Looked at last, since `run_soon` puts a function there before it looks for a thread.
+                    if self._due.empty():
                         return
                     self._running = True
 
 
-def call_isolated(call: Callable[[], object]) -> None:
-    """`call()`, whose exceptions, whatever they are, are logged: they are no business of the caller's."""
+def call_isolated(function: Callable[[], object]) -> None:
+    """`function()`, whose exceptions, whatever they are, are logged: they are no business of the caller's."""
     try:
-        call()
+        function()
     except BaseException as error:  # noqa: BLE001 - Even `SystemExit`: it is no business of the others.
         try:
-            logger.error("exception calling %r", call, exc_info=error)
+            logger.error("exception calling %r", function, exc_info=error)
         except BaseException:  # noqa: BLE001 - A log handler of the user's, which can raise as well.
             traceback.print_exception(error)
 
@@ -84,9 +84,9 @@ def call_isolated(call: Callable[[], object]) -> None:
 _runner = _Runner()
 
 
-def run_soon(call: Callable[[], object]) -> None:
-    """Have `call()` called, after all that was given before. What it raises is logged."""
-    _runner.run_soon(call)
+def run_soon(function: Callable[[], object]) -> None:
+    """Have `function()` called, after all that was given before. What it raises is logged."""
+    _runner.run_soon(function)
 
 
 def settle(timeout: float) -> None:

@@ -281,12 +281,6 @@ class SidecarIPCError(SidecarError, ConnectionError):
     """The sidecar is alive, but talking to it failed."""
 
 
-_BUILTIN: dict[str, type[Exception]] = {
-    cls.__name__: cls
-    for cls in (LookupError, NotImplementedError, OverflowError, RuntimeError, TypeError, ValueError)
-}
-
-
 def _tree(root: type[TinkerError]) -> dict[str, type[TinkerError]]:
     found = {root.__name__: root}
     for child in root.__subclasses__():
@@ -298,14 +292,11 @@ def _tree(root: type[TinkerError]) -> dict[str, type[TinkerError]]:
 _TREE = _tree(TinkerError)
 
 
-def from_failure(failure: Failure) -> Exception:
+def from_failure(failure: Failure) -> TinkerError:
     """The exception that a `Failure` from the engine stands for.
 
-    A kind that names neither a class of this tree nor one of the few builtins that the engine
-    reports becomes a `TinkerError` with the same text.
+    A kind that names no class of this tree becomes a `TinkerError` with the same text.
     """
-    if builtin := _BUILTIN.get(failure.kind):
-        return builtin(failure.message)
     cls = _TREE.get(failure.kind, TinkerError)
     if issubclass(cls, RequestFailedError):
         return cls(failure.message, failure.request_id, failure.category or RequestErrorCategory.Unknown)

@@ -22,7 +22,7 @@ from tinker_client.trio_loop import in_trio, wait_in_trio
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["APIFuture", "InterruptibleFuture", "PendingWork", "awaited", "wake_together", "within"]
+__all__ = ["APIFuture", "InterruptibleFuture", "PendingWork", "awaited", "fail", "wake_together", "within"]
 
 T = TypeVar("T")
 
@@ -53,8 +53,13 @@ class PendingWork(Protocol):
 
 
 class _Lock(_thread.RLock):  # type: ignore[misc]  # It is final in typeshed alone.
-    """A future's lock. Entered in C, which Ctrl-C cannot tear in two as it can a `threading.Condition`:
-    the main thread would keep it for ever, and with it the thread that brings the result."""
+    """A future's lock, in place of its `threading.Condition`.
+
+    `Condition.__enter__` is a Python function, which Ctrl-C may end when it has taken the lock and not yet
+    returned: the main thread would then keep it for ever, and the thread that brings results would wait for
+    it. An `RLock` is entered in C in one step. Relies on what `concurrent.futures` of CPython 3.11 to 3.13
+    asks of a condition; tests/client/test_futures.py and tests/sidecar/test_interrupts.py fail if that grows.
+    """
 
     __slots__ = ()
 
@@ -76,7 +81,8 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
     """The call this is the outcome of, if whoever waits can help it along."""
 
     def __init__(self) -> None:
-        # All that the base class sets, but for its condition, which takes longer to make than the rest.
+        # All that the base class sets, with `_Lock` for its condition, which takes longest to make.
+        # tests/client/test_futures.py compares it with what the Python that runs sets.
         self._condition: Any = _Lock()
         self._state = PENDING
         self._result: Any = None
@@ -120,6 +126,11 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
                 return
         if self._done_callbacks:
             self._invoke_callbacks()
+
+    def _fail_in_child(self, error: BaseException) -> None:
+        """In a forked child: who held the lock or waits is in the parent, so all of it is made anew."""
+        InterruptibleFuture.__init__(self)
+        self.set_exception(error)
 
     def _invoke_callbacks(self) -> None:
         """Wake who waits and have users' callbacks called; after Ctrl-C tore it, call it again."""
@@ -211,6 +222,13 @@ class _Callback:
 
     def __repr__(self) -> str:
         return repr(self._function)
+
+
+def fail(future: concurrent.futures.Future[Any] | None, error: Exception) -> None:
+    """Have `future`, if there is one, raise `error`, unless it is done."""
+    if future is not None:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # Cancelled in this very moment.
+            future.set_exception(error)
 
 
 def _release(lock: threading.Lock, _: object) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tinker_client.errors import TinkerError
 
 if TYPE_CHECKING:
-    from tinker_sidecar.local_server.launch import LocalServer
+    from tinker_client.local_server import LocalServer
 
 __all__ = ["forget", "running", "server", "shutdown"]
 
@@ -30,7 +30,7 @@ def server() -> LocalServer:
         if _server is None:
             import secrets
 
-            from tinker_sidecar.local_server.launch import start_local_server
+            from tinker_client.local_server import start_local_server
 
             _server = start_local_server(_engine(), api_key="tml-" + secrets.token_urlsafe(32))
         return _server
@@ -60,4 +60,5 @@ def shutdown() -> None:
 def forget() -> None:
     """In a forked child: the server stays the parent's, and goes with it."""
     global _lock
+    # A thread of the parent may have held the old one, and is not here to let go of it.
     _lock = threading.Lock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["QueueState"]
+__all__ = ["QueueState", "reason_of_pause"]
 
 
 class QueueState(StrEnum):
@@ -18,3 +18,14 @@ class QueueState(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> QueueState:
         return cls.UNKNOWN
+
+
+_REASONS = {
+    QueueState.PAUSED_RATE_LIMIT: "the limit on concurrent samplers is reached",
+    QueueState.PAUSED_CAPACITY: "the service is short of capacity",
+}
+
+
+def reason_of_pause(state: QueueState, said: str | None) -> str:
+    """Why the server pauses requests, for people: what it `said` of it or, if nothing, what `state` means."""
+    return said or _REASONS.get(state, "the server gives no reason")

@@ -86,12 +86,13 @@ class RetryConfig:
         raise wrong_type("retry_config", "a tinker_client.RetryConfig, or a dict of its fields", value)
 
     def to_wire(self) -> Retry:
+        """As the engine gets it: finite, and no time so short that it would be busy."""
         return Retry(
-            self.max_connections,
-            min(float(self.progress_timeout), _EVER),
-            max(float(self.retry_delay_base), _TICK),
-            min(max(float(self.retry_delay_max), _TICK), _EVER),
-            float(self.jitter_factor),
-            self.enable_retry_logic,
-            self.enable_stuck_detection,
+            max_connections=self.max_connections,
+            progress_timeout=min(float(self.progress_timeout), _EVER),
+            retry_delay_base=max(float(self.retry_delay_base), _TICK),
+            retry_delay_max=min(max(float(self.retry_delay_max), _TICK), _EVER),
+            jitter_factor=float(self.jitter_factor),
+            enable_retry_logic=self.enable_retry_logic,
+            enable_stuck_detection=self.enable_stuck_detection,
         )

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import concurrent.futures
+import functools
 import logging
 import time
-from collections.abc import Awaitable, Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-import msgspec
-
-from tinker_client.config import Settings
+from tinker_client.client_state import _SamplingClientPickleState
 from tinker_client.connection.backends import fork_count, get_backend
-from tinker_client.connection.remote import (
-    PendingRequest,
-    RemoteSampler,
-    RemoteSession,
+from tinker_client.connection.pending_request import PendingRequest
+from tinker_client.connection.remote import RemoteSampler, RemoteSession
+from tinker_client.connection.sharing import (
     attach_sampler,
     attach_session,
+    copy_of_the_parents,
     create_sampler,
 )
 from tinker_client.errors import TinkerError
-from tinker_client.futures import APIFuture, InterruptibleFuture, awaited, within
-from tinker_client.queue_state import QueueState
+from tinker_client.futures import APIFuture, InterruptibleFuture, awaited
+from tinker_client.queue_state import QueueState, reason_of_pause
 from tinker_client.retry_config import RetryConfig
-from tinker_client.sampling_request import Asks, logprobs_arguments
+from tinker_client.sampling_request import SamplingRequest, SpecCache
+from tinker_client.self_future import SelfFuture
 from tinker_client.telemetry import Telemetry
 from tinker_client.tokenizers import load_tokenizer
 from tinker_client.types import ModelInput, SampleResponse, SamplingParams, TensorData
@@ -41,38 +38,30 @@ logger = logging.getLogger(__name__)
 
 _QUEUE_WARNING_INTERVAL = 60.0
 
-_QUEUE_REASONS = {
-    QueueState.PAUSED_RATE_LIMIT: "the limit on concurrent samplers is reached",
-    QueueState.PAUSED_CAPACITY: "the service is short of capacity",
-}
-
-
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
 _Client = TypeVar("_Client", bound="SamplingClient")
 _Future = TypeVar("_Future", bound=APIFuture[Any])
 
 
-@dataclass(frozen=True)
-class _SamplingClientPickleState:
-    """What travels when a client is pickled: ids, settings and a flag, never what is open here."""
+def _async_form(
+    method: Callable[Concatenate[Any, _P], APIFuture[_T]],
+) -> Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]:
+    """The coroutine method that awaits what `method`, as a subclass may have it, returns."""
+    name = method.__name__
 
-    settings: Settings
-    session_id: str
-    sampling_session_id: str
-    base_model: str | None
-    retry_config: RetryConfig
-    subprocess_sampling: bool
+    @functools.wraps(method)
+    async def async_form(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        result: _T = await getattr(self, name)(*args, **kwargs)
+        return result
 
-
-class _SamplerHandleFields(msgspec.Struct):
-    base_url: str
-    session_id: str
-    sampling_session_id: str
-    base_model: str | None
-    subprocess_sampling: bool
-    is_local: bool = False
+    async_form.__name__ = f"{name}_async"
+    async_form.__qualname__ = f"{method.__qualname__}_async"
+    async_form.__doc__ = f"What `await {name}(...)` gives, for code that calls it so."
+    return async_form
 
 
-class SamplingClient:
+class SamplingClient(SelfFuture):
     """Samples from one model, base or fine-tuned.
 
     Comes from `ServiceClient.create_sampling_client`. It can be pickled: the copy works in whatever process
@@ -93,17 +82,12 @@ class SamplingClient:
     ) -> None:
         self._retry_config = RetryConfig.coerce(retry_config)
         self._subprocess_sampling = subprocess_sampling
-        self._asks = Asks()
+        self._specs = SpecCache()
         retry = self._retry_config.to_wire()
         if sampling_session_id is None:
             self._have(create_sampler(session, base_model, model_path, retry))
         else:
             self._have(attach_sampler(session, sampling_session_id, base_model, retry))
-
-    def _have(self, sampler: RemoteSampler) -> None:
-        self._fork_count = fork_count()
-        self._sampler = sampler
-        sampler.clients[id(self)] = self
 
     # Sampling
 
@@ -154,43 +138,20 @@ class SamplingClient:
         TypeError, ValueError
             An argument is not what it must be.
         """
-        return self._submit(
-            APIFuture(),
-            prompt,
-            num_samples,
-            sampling_params,
-            include_prompt_logprobs,
-            topk_prompt_logprobs,
-            topk_sample_logprobs,
-            target_prompt_logprobs,
-            prompt_alt_tokens_k,
-            prompt_logprobs_last_n,
+        request = SamplingRequest(
+            prompt=prompt,
+            num_samples=num_samples,
+            sampling_params=sampling_params,
+            include_prompt_logprobs=include_prompt_logprobs,
+            topk_prompt_logprobs=topk_prompt_logprobs,
+            topk_sample_logprobs=topk_sample_logprobs,
+            target_prompt_logprobs=target_prompt_logprobs,
+            prompt_alt_tokens_k=prompt_alt_tokens_k,
+            prompt_logprobs_last_n=prompt_logprobs_last_n,
         )
+        return self._submit(APIFuture(), request)
 
-    async def sample_async(
-        self,
-        prompt: ModelInput,
-        num_samples: int,
-        sampling_params: SamplingParams,
-        include_prompt_logprobs: bool = False,
-        topk_prompt_logprobs: int = 0,
-        topk_sample_logprobs: int = 0,
-        target_prompt_logprobs: TensorData | None = None,
-        prompt_alt_tokens_k: int = 0,
-        prompt_logprobs_last_n: int | None = None,
-    ) -> SampleResponse:
-        """What `await sample(...)` gives, for code that calls it so."""
-        return await self.sample(
-            prompt,
-            num_samples,
-            sampling_params,
-            include_prompt_logprobs,
-            topk_prompt_logprobs,
-            topk_sample_logprobs,
-            target_prompt_logprobs,
-            prompt_alt_tokens_k,
-            prompt_logprobs_last_n,
-        )
+    sample_async = _async_form(sample)
 
     def compute_logprobs(
         self, prompt: ModelInput, prompt_logprobs_last_n: int | None = None
@@ -200,24 +161,21 @@ class SamplingClient:
         The future's result has one entry a token, None for the first and, with `prompt_logprobs_last_n`,
         for all but the last n. Errors are those of `sample`.
         """
-        return self._submit(_LogprobsFuture(), *logprobs_arguments(prompt, prompt_logprobs_last_n))
+        return self._submit(_LogprobsFuture(), SamplingRequest.of_logprobs(prompt, prompt_logprobs_last_n))
 
-    async def compute_logprobs_async(
-        self, prompt: ModelInput, prompt_logprobs_last_n: int | None = None
-    ) -> list[float | None]:
-        """What `await compute_logprobs(...)` gives, for code that calls it so."""
-        return await self.compute_logprobs(prompt, prompt_logprobs_last_n)
+    compute_logprobs_async = _async_form(compute_logprobs)
 
-    def _submit(self, future: _Future, *arguments: Any) -> _Future:
-        ask = self._asks.ask(*arguments)
+    def _submit(self, future: _Future, request: SamplingRequest) -> _Future:
+        spec = self._specs.spec_of(request)
         sampler = self._sampler
-        backend = sampler.backend
-        if sampler.generation != backend.generation:  # Always so in a forked child.
+        if sampler.generation != sampler.backend.generation:  # Always so in a forked child.
             sampler = self._opened_sampler()
-            backend = sampler.backend
-        request = backend.new_id()
-        future.work = PendingRequest(sampler, request)
-        backend.submit(Sample(request, sampler.id, sampler.next_offset(), ask.number), ask, future)
+        backend = sampler.backend
+        sample = Sample(
+            request=backend.new_id(), sampler=sampler.id, offset=sampler.next_offset(), spec=spec.id
+        )
+        future.work = PendingRequest(sampler, sample.request)
+        backend.submit(sample, spec, future)
         return future
 
     # What it is
@@ -255,16 +213,7 @@ class SamplingClient:
         credentials, so that of a client of `base_url="local"` serves the process that started that server
         and its forked children; elsewhere a pickled client does.
         """
-        state = self._pickle_state()
-        handle = _SamplerHandleFields(
-            state.settings.address,
-            state.session_id,
-            state.sampling_session_id,
-            state.base_model,
-            state.subprocess_sampling,
-            state.settings.is_local,
-        )
-        return base64.urlsafe_b64encode(msgspec.json.encode(handle)).decode()
+        return self._state().to_handle()
 
     @classmethod
     def from_sampler_handle(cls, handle: str, *, api_key: str | None = None) -> Self:
@@ -285,19 +234,7 @@ class SamplingClient:
         TinkerError
             It names another server than the configured one, so it needs `api_key`.
         """
-        try:
-            fields = msgspec.json.decode(base64.urlsafe_b64decode(handle), type=_SamplerHandleFields)
-        except (ValueError, TypeError, msgspec.DecodeError) as error:
-            raise ValueError(f"not a sampler handle: {error}") from None
-        state = _SamplingClientPickleState(
-            Settings.of_handle(fields.base_url, api_key, is_local=fields.is_local),
-            fields.session_id,
-            fields.sampling_session_id,
-            fields.base_model,
-            RetryConfig(),
-            fields.subprocess_sampling,
-        )
-        return _unpickle_sampling_client(cls, state)
+        return _unpickle_sampling_client(cls, _SamplingClientPickleState.from_handle(handle, api_key))
 
     @classmethod
     def from_tinker(cls, client: Any) -> Self:
@@ -329,39 +266,11 @@ class SamplingClient:
 
     # A future of itself
 
-    def result(self, timeout: float | None = None) -> Self:
-        """This client, once the server has confirmed it; raises the error if it did not."""
-        info = self._info()
-        try:
-            info.result(timeout)
-        except TimeoutError:
-            if info.done():
-                raise  # The server's own.
-            raise TimeoutError(self._describe_delay(timeout)) from None
-        return self
-
-    async def result_async(self, timeout: float | None = None) -> Self:
-        """What `result` gives, awaited for at most `timeout` seconds."""
-        confirmed: Awaitable[SamplerInfo] = awaited(self._info())
-        await within(timeout, confirmed, self._describe_delay)
-        return self
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        yield from self._info()._watch()
-        return self
+    def _confirmation(self) -> InterruptibleFuture[SamplerInfo]:
+        return self._info()
 
     def _describe_delay(self, timeout: float | None) -> str:
         return f"the server has not confirmed {self._sampler.describe()} within {timeout:g} s"
-
-    def future(self) -> concurrent.futures.Future[Self]:
-        """A future of this client, for code that wants one."""
-        future: APIFuture[Self] = APIFuture()
-        self._info().add_done_callback(lambda info: _settle(future, info, self))
-        return future
-
-    async def coroutine(self) -> Self:
-        """This client as a coroutine's result, for `asyncio.create_task` and its like."""
-        return await self
 
     # Queue state
 
@@ -377,18 +286,18 @@ class SamplingClient:
         if now - sampler.last_queue_warning < _QUEUE_WARNING_INTERVAL:
             return
         sampler.last_queue_warning = now
-        reason = queue_state_reason or _QUEUE_REASONS.get(queue_state, "the server gives no reason")
+        reason = reason_of_pause(queue_state, queue_state_reason)
         logger.warning("sampling is paused for %r: %s", self, reason)
 
     def _on_queue_state(self, state: str, reason: str | None) -> None:
         self.on_queue_state_change(QueueState(state), reason)
 
-    # Pickling
+    # Copies in other processes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle_sampling_client, (type(self), self._pickle_state())
+        return _unpickle_sampling_client, (type(self), self._state())
 
-    def _pickle_state(self) -> _SamplingClientPickleState:
+    def _state(self) -> _SamplingClientPickleState:
         info = self._info().result()
         session = self._sampler.session
         return _SamplingClientPickleState(
@@ -400,30 +309,24 @@ class SamplingClient:
             subprocess_sampling=self._subprocess_sampling,
         )
 
+    # The sampler at this process's engine
+
+    def _have(self, sampler: RemoteSampler) -> None:
+        self._fork_count = fork_count()
+        self._sampler = sampler
+        sampler.clients[id(self)] = self
+
     def _info(self) -> InterruptibleFuture[SamplerInfo]:
         return self._opened_sampler().open()
 
     def _opened_sampler(self) -> RemoteSampler:
         """The sampler at this process's engine; in a forked child, that of a copy."""
         if self._fork_count != fork_count():
-            self._attach_copy()
+            backend = get_backend(sidecar=self._subprocess_sampling)
+            self._have(copy_of_the_parents(self._sampler, backend))
         sampler = self._sampler
         sampler.open()
         return sampler
-
-    def _attach_copy(self) -> None:
-        """Become a copy of the client that the parent process has, with numbers of this process's own."""
-        parent = self._sampler
-        info, session_id = parent.known_info(), parent.session.known_session_id()
-        if info is None or session_id is None:
-            raise TinkerError(
-                "this client was forked before the server had confirmed it: "
-                "call .result() on it before forking"
-            )
-        backend = get_backend(sidecar=self._subprocess_sampling)
-        session = attach_session(backend, parent.session.settings, session_id)
-        retry = self._retry_config.to_wire()
-        self._have(attach_sampler(session, info.sampling_session_id, info.base_model, retry))
 
 
 class _LogprobsFuture(APIFuture[Any]):
@@ -431,13 +334,6 @@ class _LogprobsFuture(APIFuture[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         return super().result(timeout).prompt_logprobs
-
-
-def _settle(future: APIFuture[Any], source: concurrent.futures.Future[Any], value: object) -> None:
-    if (error := source.exception()) is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(value)
 
 
 def _known_base_model(info: SamplerInfo) -> str:
@@ -448,9 +344,9 @@ def _known_base_model(info: SamplerInfo) -> str:
     return info.base_model
 
 
-def _unpickle_sampling_client(client_type: type[_Client], state: _SamplingClientPickleState) -> _Client:
+def _unpickle_sampling_client(client_class: type[_Client], state: _SamplingClientPickleState) -> _Client:
     backend = get_backend(sidecar=state.subprocess_sampling)
-    return client_type(
+    return client_class(
         attach_session(backend, state.settings, state.session_id),
         sampling_session_id=state.sampling_session_id,
         base_model=state.base_model,

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
-import msgspec
-
 from tinker_client.config import Settings, subprocess_sampling
 from tinker_client.connection.backends import get_backend
-from tinker_client.connection.remote import RemoteSession
-from tinker_client.errors import APIResponseValidationError
+from tinker_client.connection.sharing import create_session
 from tinker_client.futures import APIFuture, InterruptibleFuture, awaited
 from tinker_client.retry_config import RetryConfig
 from tinker_client.running_loop import runs_event_loop
@@ -103,7 +100,7 @@ class ServiceClient:
             project_id=project_id,
             display_name=display_name,
         )
-        self._session = RemoteSession(get_backend(sidecar=self._subprocess_sampling), settings, None)
+        self._session = create_session(get_backend(sidecar=self._subprocess_sampling), settings)
         opening = self._session.open()
         if not runs_event_loop():
             opening.result()
@@ -160,11 +157,11 @@ class ServiceClient:
 
     def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
         """The models the server offers, with their context lengths."""
-        return _capabilities(self._ask_capabilities().result())
+        return GetServerCapabilitiesResponse.from_wire(self._ask_capabilities().result())
 
     async def get_server_capabilities_async(self) -> GetServerCapabilitiesResponse:
         """What `get_server_capabilities` gives."""
-        return _capabilities(await awaited(self._ask_capabilities()))
+        return GetServerCapabilitiesResponse.from_wire(await awaited(self._ask_capabilities()))
 
     def close(
         self, status: Literal["success", "errored", "interrupted"] = "success", detail: str | None = None
@@ -217,13 +214,6 @@ class ServiceClient:
         session = self._session
         session.open()
         return session.backend.call(lambda call: Query(call, session.id, "capabilities"))
-
-
-def _capabilities(data: Any) -> GetServerCapabilitiesResponse:
-    try:
-        return msgspec.convert(data, GetServerCapabilitiesResponse)
-    except msgspec.ValidationError as error:
-        raise APIResponseValidationError(f"malformed answer from get_server_capabilities: {error}") from None
 
 
 def _retries(max_retries: float | None) -> bool:

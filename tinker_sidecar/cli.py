@@ -55,4 +55,5 @@ def _tinker_sidecar(
 
 
 def main() -> None:
+    """Run the command with this process's arguments."""
     _app(prog_name="tinker-sidecar")

@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
 
 import msgspec
 import uvloop
@@ -31,6 +30,7 @@ from tinker_sidecar.ipc.lending import LARGE, lend, take_back
 from tinker_sidecar.ipc.protocol import MAX_FRAME, Ack, Batch, LogLine, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
 from tinker_sidecar.processes.exits import remove_folder
+from tinker_sidecar.processes.parent import watch_parent
 
 __all__ = ["main"]
 
@@ -76,6 +76,7 @@ class Daemon:
         return GilSocket(socket)
 
     def _drain(self) -> None:
+        """Handle what the client has sent."""
         for _ in range(_DRAIN_LIMIT):
             frame = self._requests.receive()
             if frame is None:
@@ -95,6 +96,7 @@ class Daemon:
         self._loop.call_soon(self._drain)
 
     def _send(self, batch: Batch) -> None:
+        """Send a batch and keep it until it is acknowledged; the engine makes no other before that."""
         if self._lends:
             for index, payload in enumerate(batch.payloads):
                 if len(payload) >= LARGE:
@@ -103,6 +105,7 @@ class Daemon:
         self._send_frame(self._unacknowledged[1])
 
     def _resend(self, *, whole: bool) -> None:
+        """Send the last batch again, unless it is acknowledged; `whole`: with what it lent in it."""
         if self._unacknowledged is None:
             return
         number, frame = self._unacknowledged
@@ -117,6 +120,7 @@ class Daemon:
         self._send_frame(frame)
 
     def _lend(self, batch: Batch, index: int) -> None:
+        """Replace a payload by a descriptor from which the client can map it."""
         payload = batch.payloads[index]
         try:
             fd = lend(payload)
@@ -183,7 +187,7 @@ def _allow_many_descriptors() -> None:
 
 async def _serve(hello: Hello) -> None:
     gone = asyncio.Event()
-    _watch_parent(hello.parent, gone.set)
+    watch_parent(hello.parent, gone.set, or_stdin=True)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
     try:
         from tinker_sidecar.engine.http_threads import start_http_threads
@@ -203,7 +207,7 @@ async def _serve(hello: Hello) -> None:
 
 
 def _spare_the_collector() -> None:
-    """With many thousands of requests in flight the default pace would look at all of them over and over."""
+    """Collect garbage less often: by default it looks at thousands of requests in flight again and again."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
@@ -220,23 +224,3 @@ def _set_up_logging(daemon: Daemon) -> None:
     last_words.setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler, last_words])
     logging.getLogger("zmq.auth").setLevel(logging.WARNING)  # Its debug lines hold the secret.
-
-
-def _watch_parent(parent: int, gone: Callable[[], None]) -> None:
-    """Call `gone` once the parent has exited, however it did.
-
-    The pipe's end would do, but for siblings forked from the parent, which hold it open too.
-    """
-    loop = asyncio.get_running_loop()
-    stdin = sys.stdin.fileno()
-
-    def on_stdin() -> None:
-        if not os.read(stdin, 4096):
-            loop.remove_reader(stdin)
-            gone()
-
-    loop.add_reader(stdin, on_stdin)
-    with contextlib.suppress(AttributeError, OSError):  # Not Linux, or it is gone already.
-        loop.add_reader(os.pidfd_open(parent), gone)
-    if os.getppid() != parent:
-        gone()

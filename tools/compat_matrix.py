@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from tests.official.environment import WAYS, expected, report
+from tinker_client.local_server import start_local_server
 from tinker_client.official.sdk import TESTED
 from tinker_sidecar.local_server.engines.sim import BASE_MODEL
-from tinker_sidecar.local_server.launch import start_local_server
 from tools.official_sdk import python_with
 
 __all__ = ["COLUMNS", "rows"]

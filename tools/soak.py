@@ -36,10 +36,10 @@ from rich.table import Table
 import tinker_client
 from tests.leaks import belongings, leaked, open_library_runtimes
 from tinker_client import RetryConfig, ServiceClient, types
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 from tools.load import ANSWER, PARAMS, Load, Report, prompt_of
 
 KEY = "tml-soak"

@@ -19,7 +19,7 @@ from harness.machine import describe_machine
 from harness.peers import PEERS, QUICK_PEERS, Peer
 from harness.runs import Figures, Runs
 from harness.workers import Worker, WorkerFailedError, start_worker
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 __all__ = ["Benchmark"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.client.copies import KEY
 from tinker_client import SamplingClient, ServiceClient
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 import urllib.request
 from typing import Any
 
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 __all__ = ["newest_session", "sessions"]
 

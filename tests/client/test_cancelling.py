@@ -13,7 +13,7 @@ from tests.client.journal import newest_session
 from tests.local_server.api import Api
 from tests.waiting import wait_until
 from tinker_client import APIFuture, RequestErrorCategory, RequestFailedError, ServiceClient, types
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])

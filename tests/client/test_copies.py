@@ -27,7 +27,7 @@ from tests.client.recorder import Recorder, recording
 from tests.connection import Connect, flag, option
 from tests.waiting import wait_until
 from tinker_client import RetryConfig, SamplingClient, ServiceClient, TinkerError
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 
 def test_copies_in_one_process_share_the_session_and_the_sidecar(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tinker_client import AuthenticationError, ServiceClient, TinkerError, types
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 pytestmark = pytest.mark.usefixtures("host", "home")
 

@@ -13,8 +13,8 @@ from contextlib import closing
 import pytest
 
 from tinker_client import APIFuture, BadRequestError, SamplingClient, ServiceClient, types
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])

@@ -12,7 +12,7 @@ import pytest
 from tests.client.copies import KEY, MODEL, SAMPLE_HANDLE, TOKENS, in_another_process, sample
 from tests.client.recorder import Recorder, recording
 from tinker_client import SamplingClient, ServiceClient, TinkerError
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 pytestmark = pytest.mark.usefixtures("host", "home")
 

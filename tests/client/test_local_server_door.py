@@ -15,8 +15,8 @@ import tinker_client
 from tests.client.copies import SAMPLE_PICKLE, as_text, in_another_process
 from tests.local_server.api import SIM, Api
 from tinker_client import SamplingClient, ServiceClient, types
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer
 
 PROMPT = types.ModelInput.from_ints([1, 2, 3])
 PARAMS = types.SamplingParams(max_tokens=4, seed=0)

@@ -11,7 +11,7 @@ import pytest
 
 import tinker_client
 from tinker_client import ServiceClient, TinkerError
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 WORDS = r"must be 1, true, yes, on to be on, or 0, false, no, off or nothing to be off; got 'maybe'$"
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.client.recorder import recording
 from tinker_client import RetryConfig, ServiceClient
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 MODEL = "tinker-sidecar/sim"
 

@@ -26,8 +26,8 @@ from tests.client.copies import (
     sample,
 )
 from tinker_client import RetryConfig, SamplingClient, ServiceClient
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer
 
 
 @pytest.fixture

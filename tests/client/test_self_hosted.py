@@ -9,7 +9,7 @@ import pytest
 from tests.client.recorder import recording
 from tinker_client import BadRequestError, ServiceClient, TinkerError, types
 from tinker_client.config import DEFAULT_BASE_URL
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 pytestmark = pytest.mark.usefixtures("host")
 

@@ -12,7 +12,7 @@ import tinker_client
 from tests.client.journal import sessions
 from tests.client.recorder import recording
 from tinker_client import SamplingClient, ServiceClient, TinkerError, types
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])

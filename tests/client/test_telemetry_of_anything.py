@@ -13,7 +13,7 @@ import pytest
 from tests.client.recorder import Recorder, recording
 from tests.waiting import wait_until
 from tinker_client import ServiceClient
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 
 class Unprintable:

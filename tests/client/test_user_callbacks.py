@@ -18,8 +18,8 @@ import pytest
 
 import tinker_client
 from tinker_client import APIFuture, SamplingClient, ServiceClient, types
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
 PROMPT = types.ModelInput.from_ints([1, 2, 3])
 PARAMS = types.SamplingParams(max_tokens=4, seed=0)

@@ -13,8 +13,8 @@ import pytest
 
 from tests.conformance.scenarios import SCENARIOS
 from tests.official.environment import last_line
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines import sim, tiny
-from tinker_sidecar.local_server.launch import LocalServer
 from tools.official_sdk import VERSIONS, python_with
 
 RUN = Path(__file__).with_name("run.py")

@@ -26,5 +26,5 @@ def test_a_request_without_its_ask_fails(asks: list[int]) -> None:
 
 
 def _numbered(number: int) -> Message:
-    numbered: RequestSpec = msgspec.structs.replace(ask(), number=number)
+    numbered: RequestSpec = msgspec.structs.replace(ask(), id=number)
     return numbered

@@ -53,7 +53,7 @@ _tensors = st.one_of(
 )
 _asks = st.builds(
     RequestSpec,
-    number=st.integers(1, 99),
+    id=st.integers(1, 99),
     prompt_bytes=st.integers(0, 99),
     prompt=st.lists(_chunks, min_size=1, max_size=3),
     num_samples=st.integers(1, 64),
@@ -120,7 +120,7 @@ def test_what_was_asked_for_can_be_read_back(ask: RequestSpec) -> None:
 def test_requests_may_share_what_they_ask_for(requests: list[tuple[RequestSpec, int]]) -> None:
     encoder = AsampleEncoder('a "session"')
     for number, (ask, seq_id) in enumerate(requests, 1):
-        again = msgspec.structs.replace(ask, number=number)
+        again = msgspec.structs.replace(ask, id=number)
         bodies = [json.loads(encoder.encode(again, seq_id + repetition)) for repetition in range(2)]
         expected = body_of(ask) | {"sampling_session_id": 'a "session"'}
         assert bodies == [expected | {"seq_id": seq_id + repetition} for repetition in range(2)]

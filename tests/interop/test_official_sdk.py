@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from tests.official.environment import last_line
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines import tiny
 from tinker_sidecar.local_server.engines.sim import BASE_MODEL as SIM
 from tinker_sidecar.local_server.engines.sim import expected_logprobs, expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 from tools.official_sdk import VERSIONS, python_with
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]

@@ -14,12 +14,12 @@ import pytest
 from tests.local_server.api import Api
 from tests.waiting import has_ended, wait_until
 from tinker_client import SidecarStartupError
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 # Prints the server's pid, then ends in the way its argument says.
 OWNER = """
 import os, signal, sys, time
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 server = start_local_server("sim")
 sibling = os.fork() if "sibling" in sys.argv else None
 if sibling == 0:
@@ -142,7 +142,7 @@ def test_a_kill_is_told(every_python_first: EveryPython) -> None:
 def test_one_that_does_not_listen_in_time_is_ended(
     every_python_first: EveryPython, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinker_sidecar.local_server.launch._START_TIMEOUT", 0.2)
+    monkeypatch.setattr("tinker_client.local_server._START_TIMEOUT", 0.2)
     every_python_first("import time; time.sleep(600)")
     with pytest.raises(SidecarStartupError, match=r"did not listen within 0\.2 s"):
         start_local_server("sim")

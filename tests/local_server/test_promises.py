@@ -11,9 +11,10 @@ from tinker_sidecar.local_server import promises as module
 from tinker_sidecar.local_server.engines import GenerationRequest, GenerationResult
 from tinker_sidecar.local_server.engines.sim import SimEngine
 from tinker_sidecar.local_server.journal import Journal
-from tinker_sidecar.local_server.promises import Promises, ServedPromise
+from tinker_sidecar.local_server.promises import Promises
 from tinker_sidecar.local_server.responses import HttpError
-from tinker_sidecar.local_server.sessions import ServedSampler, Sessions
+from tinker_sidecar.local_server.served_sampler import ServedPromise, ServedSampler
+from tinker_sidecar.local_server.sessions import Sessions
 
 REQUEST = GenerationRequest(prompt=[1], num_samples=1, max_tokens=16)
 
@@ -56,9 +57,9 @@ def run(scenario: Scenario, engine: SimEngine | None = None) -> None:
 def test_a_fetched_result_is_kept_for_a_while() -> None:
     async def scenario(bench: Bench) -> None:
         fetched, waiting = await bench.finished(0), await bench.finished(1)
-        bench.promises.retrieved(fetched)
+        bench.promises.note_retrieved(fetched)
         bench.now += module.RETRIEVED_GRACE - 1
-        bench.promises.retrieved(fetched)  # Asking again does not prolong it.
+        bench.promises.note_retrieved(fetched)  # Asking again does not prolong it.
         bench.promises.sweep()
         assert bench.status(fetched) == 200
         bench.now += 2
@@ -76,7 +77,7 @@ def test_fetched_results_make_room_for_newer_ones(monkeypatch: pytest.MonkeyPatc
         results = [await bench.finished(seq_id) for seq_id in range(5)]
         monkeypatch.setattr(bench.promises, "_retrieved", module._Shelf(3 * results[0].size))
         for promise in results:
-            bench.promises.retrieved(promise)
+            bench.promises.note_retrieved(promise)
         assert [bench.status(promise) for promise in results] == [410, 410, 200, 200, 200]
 
     run(scenario)
@@ -88,7 +89,7 @@ def test_results_nobody_fetches_do_not_grow_without_bound() -> None:
         bench.promises._unretrieved = module._Shelf(2 * first.size)
         results = [await bench.finished(seq_id) for seq_id in range(1, 5)]
         assert [bench.status(promise) for promise in results] == [410, 410, 200, 200]
-        bench.promises.retrieved(results[2])
+        bench.promises.note_retrieved(results[2])
         results.append(await bench.finished(5))
         assert [bench.status(promise) for promise in results[2:]] == [200, 200, 200]
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinker_sidecar.local_server.engines import Completion, GenerationRequest, GenerationResult
-from tinker_sidecar.local_server.engines.tiny import BASE_MODEL, FOLDER, TinyEngine
+from tinker_sidecar.local_server.engines.tiny import BASE_MODEL, FOLDER
 from tinker_sidecar.local_server.engines.tiny.batch import DecodingBatch, Job
+from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
 from tinker_sidecar.local_server.engines.tiny.model import Transformer
 from tinker_sidecar.local_server.engines.tiny.problems import final_answer, generate_problems, is_held_out
 from tinker_sidecar.local_server.engines.tiny.sampling import SamplingSettings, sample

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.official.environment import last_line, official_environment, run
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines.sim import BASE_MODEL, expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer
 from tools.official_sdk import VERSIONS, python_with
 
 pytestmark = [

@@ -16,8 +16,8 @@ import pytest
 from tests.client.recorder import recording
 from tests.conformance.scenarios import SCENARIOS
 from tests.official.environment import WAYS, expected, last_line, report, run
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import BASE_MODEL, expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 from tools.official_sdk import VERSIONS, python_with
 
 # The first of each version builds its environment.

@@ -15,8 +15,8 @@ import tinker_client
 from tests.official.environment import official_environment
 from tests.waiting import wait_until
 from tinker_client import SamplingClient, ServiceClient, TinkerError
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines.sim import BASE_MODEL
-from tinker_sidecar.local_server.launch import LocalServer
 
 LAUNCHERS = (["-m", "tinker_client"], ["-c", "from tinker_sidecar.cli import main; main()", "run"])
 

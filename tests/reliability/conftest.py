@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.reliability.programs import Launch, Program
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import pytest
 
 from tests.test_tls import TlsServer, tls_server, unused_port
 from tinker_client import APIConnectionError, ServiceClient, types
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer
 
 __all__ = ["tls_server", "unused_port"]
 

@@ -20,7 +20,7 @@ import pytest
 from tests.local_server.api import Api
 from tests.reliability.programs import Launch
 from tests.waiting import wait_until
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 pytestmark = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
 

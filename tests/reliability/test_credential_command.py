@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tinker_client import ServiceClient, TinkerError
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 SECRET = "tml-very-secret"
 

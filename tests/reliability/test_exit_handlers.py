@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.reliability.programs import Launch, Program
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 HOSTS = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.client.recorder import recording
 from tinker_client import SamplingClient, ServiceClient, TinkerError
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 
 @pytest.mark.usefixtures("host")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.reliability.programs import Launch
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 THREADS = """
 client = connect()

@@ -12,7 +12,7 @@ import pytest
 from tests.client.journal import newest_session
 from tests.reliability.programs import Launch, Program
 from tests.waiting import wait_until
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 CONNECTS = """
 client = connect()

@@ -10,9 +10,9 @@ import pytest
 
 from tests.reliability.forward_proxy import ForwardProxy, forward_proxy
 from tinker_client import APIConnectionError, APIError, SamplingClient, ServiceClient, TinkerError, types
+from tinker_client.local_server import LocalServer
 from tinker_client.proxies import proxy_for
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer
 
 NOWHERE = "http://user:very-secret@127.0.0.1:1"
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.reliability.programs import Launch
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 KEY = "tml-very-secret"
 

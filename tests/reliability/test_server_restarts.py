@@ -9,7 +9,7 @@ import pytest
 
 from tests.connection import PARAMS, assert_right, prompt
 from tinker_client import NotFoundError, RetryConfig, ServiceClient
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
+from tinker_client.local_server import LocalServer, start_local_server
 
 RETRY = RetryConfig(retry_delay_base=0.01, retry_delay_max=0.1, progress_timeout=30)
 

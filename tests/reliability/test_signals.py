@@ -9,7 +9,7 @@ import pytest
 
 from tests.reliability.programs import Launch
 from tests.waiting import wait_until
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 # A timer's signal, so that each comes at another moment of the start.
 INTERRUPTED_STARTS = """

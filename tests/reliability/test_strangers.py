@@ -22,10 +22,10 @@ from zmq.utils.monitor import recv_monitor_message
 
 from tinker_client import SamplingClient, ServiceClient, types
 from tinker_client.connection.backends import get_backend
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.ipc.handshake import USERNAME
 from tinker_sidecar.ipc.protocol import CloseSession
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer
 
 PARAMS = types.SamplingParams(max_tokens=4, seed=1)
 SOCKETS = ("requests", "results")

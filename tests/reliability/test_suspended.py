@@ -12,7 +12,7 @@ import pytest
 
 from tests.reliability.programs import Launch
 from tests.waiting import wait_until
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 # Long against the server's latency, and against a turn of any loop.
 PAUSE = 3.0

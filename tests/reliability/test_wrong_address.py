@@ -13,7 +13,7 @@ import pytest
 
 from tests.client.recorder import recording
 from tinker_client import APIConnectionError, APIError, SamplingClient, ServiceClient, TinkerError
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 pytestmark = pytest.mark.usefixtures("host")
 

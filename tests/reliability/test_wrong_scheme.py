@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tinker_client import APIConnectionError, ServiceClient
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 
 @pytest.mark.usefixtures("host")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tinker_client import ServiceClient, types
-from tinker_sidecar.local_server.launch import LocalServer
+from tinker_client.local_server import LocalServer
 
 HOLD = 24
 REQUESTS = 64

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer
 
 # Its own process: Python drops an interrupt that lands in a garbage collector's callback, and the libraries
 # of the tests install some.

@@ -11,8 +11,8 @@ import psutil
 
 from tests.waiting import wait_until
 from tinker_client import ServiceClient, types
+from tinker_client.local_server import LocalServer
 from tinker_sidecar.ipc.lending import LARGE
-from tinker_sidecar.local_server.launch import LocalServer
 
 MODEL = "tinker-sidecar/sim"
 TOKENS = [number % 30_000 for number in range(20_000)]

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.waiting import has_ended, wait_until
-from tinker_sidecar.local_server.launch import start_local_server
+from tinker_client.local_server import start_local_server
 
 # Starts both, and with requests in flight ends as it is told.
 PROGRAM = """

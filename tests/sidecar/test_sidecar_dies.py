@@ -19,8 +19,8 @@ from tests.client.journal import newest_session
 from tests.waiting import wait_until
 from tinker_client import ServiceClient, SidecarDiedError, SidecarStartupError, types
 from tinker_client.connection.backends import get_backend
+from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tinker_sidecar.local_server.launch import LocalServer, start_local_server
 
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([5, 6, 7])

@@ -1,4 +1,4 @@
-"""Where the engine runs: one small interface and its two hosts, each a singleton of its process."""
+"""This process's backends: one for the engine in a sidecar, one for the engine on a thread, when needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import sys
 import threading
 
 from tinker_client import callbacks, local
-from tinker_client.connection.backend import Backend, Host
+from tinker_client.connection.backend import Backend
+from tinker_client.connection.hosting import Host
 
 __all__ = ["Backend", "fork_count", "get_backend", "shutdown"]
 

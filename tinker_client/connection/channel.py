@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import select
 import threading
 import weakref
@@ -15,13 +14,13 @@ import msgspec
 import zmq
 
 from tinker_client.connection.doorbell import Doorbell, Ring
+from tinker_client.connection.lent_payloads import LentPayloads
 from tinker_client.connection.loop_reader import LoopReader
 from tinker_client.connection.zmq_context import borrow_context, return_context
 from tinker_client.errors import SidecarIPCError
 from tinker_client.futures import wake_together
 from tinker_sidecar.ipc.handshake import USERNAME, requests_endpoint, results_endpoint
-from tinker_sidecar.ipc.lending import borrow
-from tinker_sidecar.ipc.protocol import Ack, Batch, Failure, Message, Resend
+from tinker_sidecar.ipc.protocol import Ack, Batch, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
 
 if TYPE_CHECKING:
@@ -51,6 +50,7 @@ class Channel:
 
     def __init__(
         self,
+        *,
         pid: int,
         folder: str,
         secret: str,
@@ -59,24 +59,25 @@ class Channel:
         closed: Callable[[SidecarIPCError | None], None],
         give_up: Callable[[], None],
     ) -> None:
-        self._pid = pid
         self._exit_fd = exit_fd
         self._deliver = deliver
         self._closed = closed
         self._give_up = give_up
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Batch).decode
+        # Two roles that one thread has at a time. They are plain attributes and not locks: Ctrl-C may come
+        # between the taking of a lock and the `try` that gives it back, and would leave it taken. This relies
+        # on CPython 3.11 to 3.13, which switch threads and run signal handlers only at calls and at backward
+        # jumps: a test and an assignment without one in between cannot be interrupted.
+        # tests/client/test_atomic_steps.py fails where there is one.
         self._poller: int | None = None
         """The thread that waits for batches on behalf of all that block."""
         self._reader: int | None = None
-        """The thread that takes and delivers what has come. Neither is a lock, which Ctrl-C between taking it
-        and the `try` that gives it back would leave taken. CPython 3.11 to 3.13 switches threads and runs
-        signal handlers only at calls and loop jumps, so to test and assign without either is atomic."""
+        """The thread that takes and delivers what has come."""
         self._taken = 0
         """Batches, to see whether a reader gets on."""
         self._ended = False
-        self._mapped: dict[int, memoryview] = {}
-        """Lent payloads of the batch to deliver, by request: if Ctrl-C tears it, it goes on from there."""
+        self._lent = LentPayloads(pid)
         self._error: SidecarIPCError | None = None
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReader] | None
         self._loops = weakref.WeakKeyDictionary()
@@ -231,36 +232,12 @@ class Channel:
             self._give_up()
             return
         if batch.lent:
-            borrowed = self._with_lent(batch)
+            borrowed = self._lent.put_in(batch)
             if borrowed is None:
                 self._requests.send(self._encode(Resend(whole=True)))
                 return
             batch = borrowed
         self._deliver(batch)
-        self._mapped.clear()
+        self._lent.delivered()
         # Only now: what finishes meanwhile makes the next batch larger.
         self._requests.send(self._encode(Ack(batch.number)))
-
-    def _with_lent(self, batch: Batch) -> Batch | None:
-        """`batch` with the payloads that it lends, or None if they have to be sent.
-
-        As when this process is another user's since a `setuid`, has no descriptor left, or the sidecar has
-        just died: then whoever replaces it is asked again. A request for which there is no memory fails.
-        """
-        answers: dict[int, Any] = dict(zip(batch.done, batch.payloads, strict=True))
-        failed = list(batch.failed)
-        for index, fd, size in batch.lent:
-            number = batch.done[index]
-            try:
-                memory = self._mapped.get(number)
-                if memory is None:
-                    memory = self._mapped[number] = borrow(self._pid, fd, size)
-                answers[number] = memory
-            except OSError as error:
-                if error.errno != errno.ENOMEM:
-                    return None
-                del answers[number]
-                failed.append((number, Failure("SidecarIPCError", f"cannot map a large result: {error}")))
-        return msgspec.structs.replace(
-            batch, done=list(answers), payloads=list(answers.values()), failed=failed
-        )

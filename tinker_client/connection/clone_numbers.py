@@ -14,9 +14,9 @@ import random
 
 from tinker_sidecar.ipc.protocol import SamplerInfo
 
-__all__ = ["CloneNumbers", "Sampler", "numbers_of_a_copy", "numbers_of_the_original", "recycle"]
+__all__ = ["CloneNumbers", "SamplerKey", "numbers_of_a_copy", "numbers_of_the_original", "recycle"]
 
-Sampler = tuple[str, str]
+SamplerKey = tuple[str, str]
 """The server's address and the sampling session's id."""
 
 _CLONES = 10**9
@@ -25,7 +25,7 @@ _FIRSTS = 250_000_000
 uses the upper half for what it must submit anew."""
 
 _random = random.SystemRandom()
-_unused: dict[Sampler, list[CloneNumbers]] = {}
+_unused: dict[SamplerKey, list[CloneNumbers]] = {}
 """What copies that are gone have left behind, to be gone on with."""
 
 
@@ -49,17 +49,19 @@ class CloneNumbers:
 
 
 def numbers_of_the_original() -> CloneNumbers:
+    """Those of the client that had the sampler created: clone 0, counted from 0."""
     return CloneNumbers(0, 0, join=False)
 
 
-def numbers_of_a_copy(sampler: Sampler) -> CloneNumbers:
+def numbers_of_a_copy(sampler: SamplerKey) -> CloneNumbers:
+    """Those that a copy before has left behind or, if there are none, new ones."""
     try:
         return _unused[sampler].pop()
     except (KeyError, IndexError):
         return CloneNumbers(_random.randint(1, _CLONES), _random.randrange(_FIRSTS), join=True)
 
 
-def recycle(sampler: Sampler, numbers: CloneNumbers) -> None:
+def recycle(sampler: SamplerKey, numbers: CloneNumbers) -> None:
     """A copy's handle is gone: the next one goes on. In a forked child they stay the parent's."""
     if numbers.process == os.getpid():
         _unused.setdefault(sampler, []).append(numbers)

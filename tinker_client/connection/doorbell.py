@@ -12,6 +12,8 @@ __all__ = ["Doorbell", "Ring"]
 
 
 class Ring(Enum):
+    """Why `Doorbell.wait` returned: nothing came in time, something to read, or the sidecar's exit."""
+
     NONE = auto()
     RESULTS = auto()
     EXIT = auto()
@@ -26,7 +28,9 @@ class _EpollEvent(ctypes.Structure):
 class Doorbell:
     """Waits for `results_fd` or `exit_fd` to be readable; the former can be muted, without a GIL hand-off.
 
-    `epoll.modify` would give up the GIL, hence `ctypes.PyDLL`, which does not.
+    `epoll.modify` gives up the GIL and would have to wait for it, so `epoll_ctl` is called through
+    `ctypes.PyDLL`, which keeps it. Relies on Linux's layout of `epoll_event`; every test of the sidecar fails
+    where that differs, and benchmarks/bench_gil_contention.py shows when the GIL is given up.
     """
 
     def __init__(self, results_fd: int, exit_fd: int) -> None:
@@ -47,6 +51,7 @@ class Doorbell:
         return Ring.RESULTS if rung else Ring.NONE
 
     def mute(self) -> None:
+        """Do not ring for results: somebody waits for them."""
         self._modify(self._muted)
 
     def unmute(self) -> None:
@@ -54,6 +59,7 @@ class Doorbell:
         self._modify(self._ringing)
 
     def close(self) -> None:
+        """Free the descriptor. May be called again."""
         with contextlib.suppress(OSError):
             self._epoll.close()
 

@@ -29,21 +29,23 @@ class InFlight:
         self._sent_bytes = 0
 
     def add(
-        self, sample: Sample, ask: RequestSpec, future: APIFuture[Any]
+        self, sample: Sample, spec: RequestSpec, future: APIFuture[Any]
     ) -> InterruptibleFuture[None] | None:
         """None: there is room for the request, and it is taken. Otherwise it waits for this, its turn."""
         number = sample.request
         turn: InterruptibleFuture[None] | None = None
-        if self._turns or not self._has_room(ask):
+        if self._turns or not self._has_room(spec):
             turn = InterruptibleFuture()
-        # From here on without a call, here and below, which Ctrl-C could come in after.
+        # What Ctrl-C interrupts must not be half done. CPython 3.11 to 3.13 raise it at calls and backward
+        # jumps only, so steps that belong together follow each other without one, here and below.
+        # tests/client/test_atomic_steps.py fails where there is one.
         self.futures[number] = future
-        self._requests[number] = sample, ask
+        self._requests[number] = sample, spec
         if turn is not None:
             self._turns[number] = turn
             return turn
         self._sent += 1
-        self._sent_bytes += ask.prompt_bytes
+        self._sent_bytes += spec.prompt_bytes
         return None
 
     def remove(self, numbers: Iterable[int]) -> None:
@@ -51,7 +53,7 @@ class InFlight:
         for number in numbers:
             if number not in self.futures:
                 continue
-            _, ask = self._requests[number]
+            _, spec = self._requests[number]
             del self.futures[number], self._requests[number]
             if number in self._turns:
                 turn = self._turns[number]
@@ -59,7 +61,7 @@ class InFlight:
                 turn.set_result(None)
             else:
                 self._sent -= 1
-                self._sent_bytes -= ask.prompt_bytes
+                self._sent_bytes -= spec.prompt_bytes
 
     def next_with_room(self) -> tuple[Sample, RequestSpec] | None:
         """The first in line, if there is room for it."""
@@ -68,12 +70,12 @@ class InFlight:
         request = self._requests[next(iter(self._turns))]
         return request if self._has_room(request[1]) else None
 
-    def take(self, sample: Sample, ask: RequestSpec) -> None:
+    def take(self, sample: Sample, spec: RequestSpec) -> None:
         """This request, the first in line, has been sent."""
         turn = self._turns[sample.request]
         del self._turns[sample.request]
         self._sent += 1
-        self._sent_bytes += ask.prompt_bytes
+        self._sent_bytes += spec.prompt_bytes
         turn.set_result(None)
 
     def sent(self) -> list[tuple[Sample, RequestSpec]]:
@@ -86,8 +88,8 @@ class InFlight:
         self.remove(list(self.futures))
         return futures
 
-    def _has_room(self, ask: RequestSpec) -> bool:
+    def _has_room(self, spec: RequestSpec) -> bool:
         # One too large for any room goes alone.
         return self._sent == 0 or (
-            self._sent < self.most_requests and self._sent_bytes + ask.prompt_bytes <= self.most_bytes
+            self._sent < self.most_requests and self._sent_bytes + spec.prompt_bytes <= self.most_bytes
         )

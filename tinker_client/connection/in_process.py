@@ -55,6 +55,7 @@ class InProcessHost:
             raise SidecarStartupError(f"cannot start the sampling engine in this process: {error}") from error
 
     def send(self, message: Message) -> None:
+        """Pass `message` to the engine, from any thread, without blocking."""
         self._inbox.append(message)
         if not self._scheduled:
             # One wake-up serves all that is sent before the engine's thread gets the GIL.
@@ -64,18 +65,19 @@ class InProcessHost:
             self._loop.call_soon_threadsafe(self._drain, context=contextvars.Context())
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
-        pass  # Batches are delivered by the engine's own thread.
+        """Nothing: batches are delivered by the engine's own thread."""
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        pass  # As above.
+        """Nothing, as in `wait`."""
 
     def close(self) -> None:
+        """Stop the engine, and wait for its thread unless this is it."""
         self._loop.call_soon_threadsafe(self._stop.set, context=contextvars.Context())
         if threading.current_thread() is not self._thread:
             self._thread.join(_END_TIMEOUT)
 
     def abandon(self) -> None:
-        pass  # The thread did not survive the fork, and its loop's descriptors are harmless copies.
+        """Nothing: its thread did not survive the fork, and the loop's descriptors are harmless copies."""
 
     def _drain(self) -> None:
         self._scheduled = False

@@ -1,25 +1,20 @@
-"""What a process has open at its engine on behalf of clients: sessions and samplers."""
+"""What a process has open at its engine on behalf of clients: sessions and samplers.
+
+What is remote here is the engine; its own sessions and samplers are in `tinker_sidecar.engine`.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import itertools
 import weakref
-from collections.abc import Callable
 from functools import partial
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tinker_client.callbacks import call_isolated
 from tinker_client.config import Settings
 from tinker_client.connection.backend import Backend
-from tinker_client.connection.clone_numbers import (
-    CloneNumbers,
-    Sampler,
-    numbers_of_a_copy,
-    numbers_of_the_original,
-    recycle,
-)
+from tinker_client.connection.clone_numbers import CloneNumbers
 from tinker_client.futures import InterruptibleFuture
 from tinker_client.telemetry import Telemetry
 from tinker_sidecar.ipc.protocol import (
@@ -34,24 +29,13 @@ from tinker_sidecar.ipc.protocol import (
     SessionInfo,
 )
 
-if TYPE_CHECKING:
-    import asyncio
-
-__all__ = [
-    "PendingRequest",
-    "RemoteSampler",
-    "RemoteSession",
-    "attach_sampler",
-    "attach_session",
-    "create_sampler",
-    "open_sessions",
-]
+__all__ = ["RemoteSampler", "RemoteSession"]
 
 Info = TypeVar("Info", SessionInfo, SamplerInfo)
 
 
 class QueueListener(Protocol):
-    """A client that has a sampler's handle, alone or with others."""
+    """A client that has a sampler, alone or with others."""
 
     def _on_queue_state(self, state: str, reason: str | None) -> None: ...
 
@@ -62,7 +46,9 @@ class _Remote(Generic[Info]):
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.id = backend.new_id()
+        """What the engine knows it by."""
         self.generation: int | None = 0
+        """The host at which it was opened last; there is none of number 0."""
         self._info: InterruptibleFuture[Info] = InterruptibleFuture()
 
     def reopen(self) -> None:
@@ -85,7 +71,8 @@ class _Remote(Generic[Info]):
         self._take_up()
         self._info = self.backend.call(self._opening)
         self.backend.opened(self)
-        self.generation = self.backend.generation  # Last: other threads test it without the lock.
+        # Other threads compare it without the lock, and take what is set above for granted when it fits.
+        self.generation = self.backend.generation
 
     def _take_up(self) -> None:
         """Have an engine that replaces a dead one attach to what that one created."""
@@ -108,9 +95,9 @@ class RemoteSession(_Remote[SessionInfo]):
         self._session_id = session_id
         self._closed = False
         weakref.finalize(self, backend.send, CloseSession(self.id)).atexit = False
-        _sessions.setdefault(backend, weakref.WeakSet()).add(self)
 
     def close(self) -> None:
+        """End its heartbeat. What its samplers have not answered fails."""
         self._closed = True
         self.backend.closed(self)
         self.backend.send(CloseSession(self.id))
@@ -138,7 +125,7 @@ class RemoteSession(_Remote[SessionInfo]):
         self._session_id = self.known_session_id()
 
     def _opening(self, call: int) -> OpenSession:
-        return OpenSession(call, self.id, self._config, self._session_id)
+        return OpenSession(call=call, session=self.id, config=self._config, session_id=self._session_id)
 
     def _log_telemetry(self, event: dict[str, Any]) -> None:
         self.backend.send(LogTelemetry(self.id, event))
@@ -176,8 +163,8 @@ class RemoteSampler(_Remote[SamplerInfo]):
         self._model_path = model_path
         self._seq_id = next(session.sampler_seq_ids) if sampling_session_id is None else 0
         self._numbers = numbers
-        self._retry = retry
-        self.backend.observe_queue(self.id, partial(_tell, self.clients))
+        self.retry = retry
+        self.backend.events.observe_queue(self.id, partial(_tell, self.clients))
         weakref.finalize(self, _release, self.backend, self.id).atexit = False
         session.samplers.add(self)
 
@@ -187,7 +174,7 @@ class RemoteSampler(_Remote[SamplerInfo]):
         return (
             info is not None
             and info.sampling_session_id == sampling_session_id
-            and self._retry == retry
+            and self.retry == retry
             and not (self._info.done() and not _succeeded(self._info))
         )
 
@@ -215,7 +202,7 @@ class RemoteSampler(_Remote[SamplerInfo]):
         self._info.add_done_callback(self._numbers.learn)
 
     def _take_up(self) -> None:
-        # Under the same clone id.
+        # It keeps its clone id, so that what is asked again has the same `seq_id`s.
         if _succeeded(self._info):
             info = self._info.result()
             self._sampling_session_id, self._base_model = info.sampling_session_id, info.base_model
@@ -223,95 +210,17 @@ class RemoteSampler(_Remote[SamplerInfo]):
 
     def _opening(self, call: int) -> OpenSampler:
         return OpenSampler(
-            call,
-            self.id,
-            self.session.id,
-            self._sampling_session_id,
-            self._seq_id,
-            self._base_model,
-            self._model_path,
-            self._numbers.clone,
-            self._numbers.join,
-            self._retry,
+            call=call,
+            sampler=self.id,
+            session=self.session.id,
+            sampling_session_id=self._sampling_session_id,
+            seq_id=self._seq_id,
+            base_model=self._base_model,
+            model_path=self._model_path,
+            clone=self._numbers.clone,
+            join=self._numbers.join,
+            retry=self.retry,
         )
-
-
-class PendingRequest:
-    """A request under way. Keeps its sampler open, since the client may be gone before the answer."""
-
-    __slots__ = ("_request", "_sampler", "_submitted_at")
-
-    def __init__(self, handle: RemoteSampler, request: int) -> None:
-        self._sampler = handle
-        self._request = request
-        self._submitted_at = monotonic()
-
-    def describe(self) -> str:
-        age = monotonic() - self._submitted_at
-        return f"the request to {self._sampler.describe()} was submitted {age:.1f} s ago and is unanswered"
-
-    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
-        self._sampler.backend.wait(done, timeout)
-
-    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._sampler.backend.read_on(loop)
-
-    def cancel(self) -> None:
-        self._sampler.backend.cancel(self._request)
-
-
-def attach_session(backend: Backend, settings: Settings, session_id: str) -> RemoteSession:
-    """The handle of a session that exists, shared by all its clients in this process: one heartbeat."""
-    with backend.lock:
-        for handle in _sessions.get(backend, ()):
-            if handle.serves(settings, session_id):
-                return handle
-        return RemoteSession(backend, settings, session_id)
-
-
-def create_sampler(
-    session: RemoteSession, base_model: str | None, model_path: str | None, retry: Retry
-) -> RemoteSampler:
-    """A new sampler of `session`."""
-    with session.backend.lock:
-        return RemoteSampler(
-            session,
-            sampling_session_id=None,
-            base_model=base_model,
-            model_path=model_path,
-            numbers=numbers_of_the_original(),
-            retry=retry,
-        )
-
-
-def attach_sampler(
-    session: RemoteSession, sampling_session_id: str, base_model: str | None, retry: Retry
-) -> RemoteSampler:
-    """The handle of a sampler that exists, shared by all its copies in this process that `retry` likewise."""
-    with session.backend.lock:
-        for handle in session.samplers:
-            if handle.serves(sampling_session_id, retry):
-                return handle
-        sampler: Sampler = session.settings.base_url, sampling_session_id
-        numbers = numbers_of_a_copy(sampler)
-        handle = RemoteSampler(
-            session,
-            sampling_session_id=sampling_session_id,
-            base_model=base_model,
-            model_path=None,
-            numbers=numbers,
-            retry=retry,
-        )
-        weakref.finalize(handle, recycle, sampler, numbers).atexit = False
-        return handle
-
-
-def open_sessions(backend: Backend) -> list[RemoteSession]:
-    """The sessions that this process has open there."""
-    return [handle for handle in _sessions.get(backend, ()) if handle.is_open]
-
-
-_sessions: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[RemoteSession]] = weakref.WeakKeyDictionary()
 
 
 def _tell(clients: weakref.WeakValueDictionary[int, QueueListener], state: str, reason: str | None) -> None:
@@ -321,9 +230,9 @@ def _tell(clients: weakref.WeakValueDictionary[int, QueueListener], state: str, 
             call_isolated(partial(client._on_queue_state, state, reason))
 
 
-def _release(backend: Backend, number: int) -> None:
-    backend.forget_sampler(number)
-    backend.send(CloseSampler(number))
+def _release(backend: Backend, sampler: int) -> None:
+    backend.events.forget_sampler(sampler)
+    backend.send(CloseSampler(sampler))
 
 
 def _succeeded(future: concurrent.futures.Future[Any]) -> bool:

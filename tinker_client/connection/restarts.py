@@ -18,7 +18,7 @@ class Restarts:
     def __init__(self) -> None:
         self._times: deque[float] = deque()
 
-    def pause(self) -> float | None:
+    def count_one(self) -> float | None:
         """Count one more; returns the seconds to wait before it, None when there were too many."""
         now = monotonic()
         while self._times and now - self._times[0] > self.WITHIN:

@@ -22,13 +22,13 @@ class SidecarHost:
         self._process = SidecarProcess()
         try:
             self._channel = Channel(
-                self._process.pid,
-                self._process.folder,
-                self._process.secret,
-                self._process.exit_fd,
-                backend.deliver,
-                self._closed,
-                self._process.end,
+                pid=self._process.pid,
+                folder=self._process.folder,
+                secret=self._process.secret,
+                exit_fd=self._process.exit_fd,
+                deliver=backend.deliver,
+                closed=self._closed,
+                give_up=self._process.end,
             )
         except BaseException as error:
             self._process.close()
@@ -42,6 +42,7 @@ class SidecarHost:
 
     @property
     def pid(self) -> int:
+        """The sidecar's process id."""
         return self._process.pid
 
     def end(self) -> None:
@@ -49,10 +50,12 @@ class SidecarHost:
         self._process.end()
 
     def close(self) -> None:
+        """End the process and wait until its sockets are freed."""
         self.end()
         self._channel.join()
 
     def abandon(self) -> None:
+        """In a forked child: let go of what is the parent's."""
         self._process.abandon()
 
     def _closed(self, error: SidecarIPCError | None) -> None:

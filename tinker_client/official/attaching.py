@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import weakref
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tinker_client.config import subprocess_sampling
 from tinker_client.connection.backends import get_backend
-from tinker_client.connection.remote import RemoteSession, attach_session
+from tinker_client.connection.sharing import attach_session
 from tinker_client.errors import TinkerError
 from tinker_client.official.results import MisfitError
 from tinker_client.official.sdk import Sdk
-from tinker_client.queue_state import QueueState
-from tinker_client.sampling_client import SamplingClient
 from tinker_client.types._checks import is_official, wrong_type
 
-__all__ = ["AttachedClient", "attach", "from_tinker"]
+__all__ = ["attach", "from_tinker"]
 
-_Client = TypeVar("_Client", bound=SamplingClient)
+_Client = TypeVar("_Client")
 
 
-def attach(sdk: Sdk, client: Any, client_class: type[_Client], *, sidecar: bool) -> _Client:
+def attach(sdk: Sdk, client: Any, client_class: Callable[..., _Client], *, sidecar: bool) -> _Client:
     """A client of `client_class` for the sampler that the official `client` has, with numbers of our own.
 
     The requests of the two therefore do not get in each other's way.
@@ -36,7 +34,7 @@ def attach(sdk: Sdk, client: Any, client_class: type[_Client], *, sidecar: bool)
     )
 
 
-def from_tinker(client: Any, client_class: type[_Client]) -> _Client:
+def from_tinker(client: Any, client_class: Callable[..., _Client]) -> _Client:
     """What `SamplingClient.from_tinker` returns."""
     if not is_official(client, "SamplingClient"):
         raise wrong_type("client", "a tinker.SamplingClient", client)
@@ -47,18 +45,3 @@ def from_tinker(client: Any, client_class: type[_Client]) -> _Client:
         return attach(sdk, client, client_class, sidecar=subprocess_sampling())
     except (MisfitError, AttributeError, KeyError, ValueError) as error:
         raise TinkerError(f"cannot read this client of the official SDK: {error}") from error
-
-
-class AttachedClient(SamplingClient):
-    """Does an official client's sampling, and tells it of its queue."""
-
-    official: weakref.ref[Any] | None = None
-    sdk: Sdk
-
-    @property
-    def session(self) -> RemoteSession:
-        return self._sampler.session
-
-    def on_queue_state_change(self, queue_state: QueueState, queue_state_reason: str | None) -> None:
-        if self.official is not None and (client := self.official()) is not None:
-            client.on_queue_state_change(self.sdk.queue_state(queue_state.value), queue_state_reason)

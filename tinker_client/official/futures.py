@@ -83,15 +83,17 @@ class OfficialRequest:
         inner.add_done_callback(lambda done: _copy(done, future))
 
     def describe(self) -> str:
+        """For a `TimeoutError`."""
         return "the request that the official SDK has sent is unanswered"
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
-        pass  # The official SDK's thread sees to it.
+        """Nothing: the official SDK's own thread brings the result."""
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        pass  # As above.
+        """Nothing, as in `wait`."""
 
     def cancel(self) -> None:
+        """Cancel the official future."""
         self._inner.cancel()
 
 

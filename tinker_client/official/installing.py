@@ -15,12 +15,12 @@ from typing import Any
 from tinker_client.config import subprocess_sampling as asked_for
 from tinker_client.official.forking import restart_sdk
 from tinker_client.official.patching import Patch, own_function
-from tinker_client.official.requests import Arguments, sample_arguments
+from tinker_client.official.requests import sample_request
 from tinker_client.official.results import MisfitError
 from tinker_client.official.router import Router
 from tinker_client.official.sdk import TESTED, Sdk
 from tinker_client.official.warning import logger, required, warn_once
-from tinker_client.sampling_request import logprobs_arguments
+from tinker_client.sampling_request import SamplingRequest
 
 __all__ = ["install", "installed", "uninstall"]
 
@@ -135,8 +135,8 @@ def _replacements(router: Router) -> list[tuple[FunctionType, Callable[[Any], An
     methods: dict[str, Callable[[Any], Any]] = {
         "__init__": partial(_starting, router),
         "__reduce__": partial(_carrying, router),
-        "sample": partial(_routed, router, sample_arguments, "response"),
-        "compute_logprobs": partial(_routed, router, logprobs_arguments, "prompt_logprobs"),
+        "sample": partial(_routed, router, sample_request, "response"),
+        "compute_logprobs": partial(_routed, router, SamplingRequest.of_logprobs, "prompt_logprobs"),
     }
     for name in ("sample", "compute_logprobs"):
         if hasattr(cls, f"{name}_async"):
@@ -147,16 +147,18 @@ def _replacements(router: Router) -> list[tuple[FunctionType, Callable[[Any], An
     return replacements
 
 
-def _routed(router: Router, arguments: Callable[..., Arguments], wanted: str, original: Any) -> Any:
+def _routed(router: Router, request_of: Callable[..., SamplingRequest], wanted: str, original: Any) -> Any:
+    """What sends a call through the sidecar; `request_of` reads its arguments."""
+
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         def official() -> Any:
             return original(self, *args, **kwargs)
 
         try:
-            known = arguments(*args, **kwargs)
+            request = request_of(*args, **kwargs)
         except TypeError:  # A newer version's, or none at all: the official method knows.
             return official()
-        return router.submit(self, known, wanted, official)
+        return router.submit(self, request, wanted, official)
 
     return method
 

@@ -46,6 +46,7 @@ class Patch:
         return self._function.__code__ is self._code
 
     def undo(self) -> None:
+        """Give the function back the code that it came with."""
         if self.in_place:
             self._function.__code__, self._function.__kwdefaults__ = self._before
             vars(self._function).pop("__signature__", None)

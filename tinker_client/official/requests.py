@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinker_client.official.results import field_names
+from tinker_client.sampling_request import SamplingRequest
 from tinker_client.types import ImageAssetPointerChunk, ImageChunk, SamplingParams
 
-__all__ = ["Arguments", "sample_arguments", "understood"]
+__all__ = ["PARAMETERS", "sample_request", "understood"]
 
-Arguments = tuple[Any, ...]
-"""What `SamplingClient._submit` takes after the future. Whether to record diagnostics may be left out."""
+PARAMETERS = tuple(name for name in SamplingRequest.__struct_fields__ if name != "record_stability_info")
+"""Of `sample`, in order. Whether to record diagnostics is a property of an official client."""
 
 _KNOWN: dict[str, frozenset[str]] = {
     "ModelInput": frozenset({"chunks"}),
@@ -24,41 +25,23 @@ _KNOWN: dict[str, frozenset[str]] = {
 _unknown: dict[type, frozenset[str]] = {}
 
 
-def sample_arguments(
-    prompt: Any,
-    num_samples: Any,
-    sampling_params: Any,
-    include_prompt_logprobs: Any = False,
-    topk_prompt_logprobs: Any = 0,
-    topk_sample_logprobs: Any = 0,
-    target_prompt_logprobs: Any = None,
-    prompt_alt_tokens_k: Any = 0,
-    prompt_logprobs_last_n: Any = None,
-) -> Arguments:
-    """The arguments of a `sample` call in order; a TypeError when there are others."""
-    return (
-        prompt,
-        num_samples,
-        sampling_params,
-        include_prompt_logprobs,
-        topk_prompt_logprobs,
-        topk_sample_logprobs,
-        target_prompt_logprobs,
-        prompt_alt_tokens_k,
-        prompt_logprobs_last_n,
-    )
+def sample_request(*args: Any, **kwargs: Any) -> SamplingRequest:
+    """What a call to an official `sample` asks for; a `TypeError` if it has arguments that are not known."""
+    if len(args) > len(PARAMETERS):
+        raise TypeError(f"sample takes {len(PARAMETERS)} arguments here, not {len(args)}")
+    return SamplingRequest(**dict(zip(PARAMETERS, args, strict=False)), **kwargs)
 
 
-def understood(arguments: Arguments) -> bool:
+def understood(request: SamplingRequest) -> bool:
     """Whether nothing is set in a request that only a newer SDK would know how to send."""
-    for part in _parts(*arguments[:3]):
+    for part in _parts(request.prompt, request.sampling_params):
         unknown = _unknown_fields(type(part))
         if unknown and not unknown.isdisjoint(part.model_fields_set):
             return False
     return True
 
 
-def _parts(prompt: Any, _: Any, sampling_params: Any) -> Iterator[Any]:
+def _parts(prompt: Any, sampling_params: Any) -> Iterator[Any]:
     yield prompt
     yield sampling_params
     yield from getattr(prompt, "chunks", ())

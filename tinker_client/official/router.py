@@ -6,17 +6,21 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from tinker_client.connection.backends import fork_count, get_backend
 from tinker_client.connection.remote import RemoteSession
 from tinker_client.errors import SidecarError, TinkerError
-from tinker_client.official.attaching import AttachedClient, attach
+from tinker_client.official.attached_client import AttachedClient
+from tinker_client.official.attaching import attach
 from tinker_client.official.errors import official_error
 from tinker_client.official.futures import OfficialRequest, future_class
-from tinker_client.official.requests import Arguments, understood
+from tinker_client.official.requests import understood
 from tinker_client.official.sdk import Sdk
 from tinker_client.official.starting import Starter
 from tinker_client.official.warning import required, warn_once
 from tinker_client.running_loop import runs_event_loop
+from tinker_client.sampling_request import SamplingRequest
 
 __all__ = ["Router"]
 
@@ -37,17 +41,17 @@ class Router:
         self.starter = Starter()
         self._sessions: weakref.WeakKeyDictionary[Any, RemoteSession] = weakref.WeakKeyDictionary()
 
-    def submit(self, client: Any, arguments: Arguments, wanted: str, official: Callable[[], Any]) -> Any:
+    def submit(self, client: Any, request: SamplingRequest, wanted: str, official: Callable[[], Any]) -> Any:
         """The future of a request. `official` makes the same call the official way."""
-        if not (self.enabled and _is_open(client) and understood(arguments)):
+        if not (self.enabled and _is_open(client) and understood(request)):
             return official()
         if getattr(client, "_record_stability_info", False):
-            arguments += (True,)
+            request = msgspec.structs.replace(request, record_stability_info=True)
         future = self.future_class(client, wanted)
         if not self.starter.running:
             if runs_event_loop():
                 self.starter.when_running(
-                    lambda error: self._submit_later(error, client, future, arguments, official)
+                    lambda error: self._submit_later(error, client, future, request, official)
                 )
                 return future
             try:
@@ -55,14 +59,14 @@ class Router:
             except (SidecarError, OSError) as error:
                 self._give_up(error)
                 return official()
-        return future if self._send(client, future, arguments) else official()
+        return future if self._send(client, future, request) else official()
 
     def _submit_later(
         self,
         error: Exception | None,
         client: Any,
         future: Any,
-        arguments: Arguments,
+        request: SamplingRequest,
         official: Callable[[], Any],
     ) -> None:
         if future.cancelled():
@@ -70,14 +74,14 @@ class Router:
         try:
             if error is not None:
                 self._give_up(error)
-            if error is not None or not self._send(client, future, arguments):
+            if error is not None or not self._send(client, future, request):
                 OfficialRequest(official(), future)
         except Exception as refusal:  # noqa: BLE001 - The caller has left; only the future is there to tell.
             future.set_exception(refusal)
         if future.cancelled() and future.work is not None:
             future.work.cancel()
 
-    def _send(self, client: Any, future: Any, arguments: Arguments) -> bool:
+    def _send(self, client: Any, future: Any, request: SamplingRequest) -> bool:
         """Whether the request is on its way; if not, it is for the official client to say why."""
         try:
             attached = self._attached(client)
@@ -86,7 +90,7 @@ class Router:
             return False
         future.base_url = attached.session.settings.base_url
         try:
-            attached._submit(future, *arguments)
+            attached._submit(future, request)
         except (TypeError, ValueError):
             return False
         except SidecarError as error:  # It died, and no other takes over.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from tinker_client.config import DEFAULT_BASE_URL, Settings
 from tinker_client.official.patching import own_function
+from tinker_client.official.requests import PARAMETERS
 from tinker_client.official.results import MisfitError, response_builder
 from tinker_client.retry_config import RetryConfig
 
@@ -21,17 +22,7 @@ TESTED = ("0.16.1", "0.20.0", "0.24.1", "0.26.2", "0.30.4", "0.34.0", "0.38.0")
 """The versions that `make compat` runs."""
 
 _PARAMETERS = {
-    "sample": (
-        "prompt",
-        "num_samples",
-        "sampling_params",
-        "include_prompt_logprobs",
-        "topk_prompt_logprobs",
-        "topk_sample_logprobs",
-        "target_prompt_logprobs",
-        "prompt_alt_tokens_k",
-        "prompt_logprobs_last_n",
-    ),
+    "sample": PARAMETERS,
     "compute_logprobs": ("prompt", "prompt_logprobs_last_n"),
 }
 

@@ -6,7 +6,8 @@ import concurrent.futures
 from typing import Any
 
 from tinker_client.connection.backends import get_backend
-from tinker_client.connection.remote import RemoteSession, open_sessions
+from tinker_client.connection.remote import RemoteSession
+from tinker_client.connection.sharing import open_sessions
 from tinker_client.errors import TinkerError
 from tinker_client.official.installing import installed
 from tinker_sidecar import __version__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeVar, overload
 
@@ -13,7 +12,7 @@ from tinker_client.types._pydantic import PydanticField, PydanticModel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Latest", "Model", "View", "lazy"]
+__all__ = ["Model", "View", "lazy"]
 
 _T = TypeVar("_T")
 _V = TypeVar("_V", bound="View")
@@ -66,23 +65,4 @@ class lazy(Generic[_V, _T]):  # noqa: N801 - used as a decorator, like `property
             return self
         # Two threads may both compute it, but both get the one that was first.
         value: _T = instance.__dict__.setdefault(self._name, self._compute(instance))
-        return value
-
-
-class Latest(Generic[_T]):
-    """Makes something of parts, or gives what it made last if that was of the same parts.
-
-    A group's samples share their prompt, and checking and packing that costs more than all else of a call.
-    """
-
-    def __init__(self) -> None:
-        self._made: tuple[list[object], _T] | None = None
-
-    def __call__(self, parts: list[object], make: Callable[[], _T]) -> _T:
-        made = self._made
-        if made is not None and made[0] == parts:
-            return made[1]
-        value = make()
-        # Copies: a part may be a list that changes.
-        self._made = [copy.copy(part) for part in parts], value
         return value

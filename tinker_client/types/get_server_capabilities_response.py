@@ -63,7 +63,9 @@ class GetServerCapabilitiesResponse(Model, frozen=True, kw_only=True):
         try:
             return msgspec.convert(data, cls)
         except msgspec.ValidationError as error:
-            raise APIResponseValidationError(f"malformed server capabilities: {error}", data) from None
+            raise APIResponseValidationError(
+                f"malformed answer from get_server_capabilities: {error}", data
+            ) from None
 
 
 def _model(index: int, model: object) -> SupportedModel:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinker_client.types._checks import is_official, wrong_type
-from tinker_client.types._values import Latest, Model
+from tinker_client.types._values import Model
 from tinker_client.types.model_input_chunk import EncodedTextChunk, ModelInputChunk, as_chunk
 
 if TYPE_CHECKING:
@@ -55,10 +55,7 @@ class ModelInput(Model, frozen=True, kw_only=True):
         if isinstance(value, ModelInput):
             return value
         if is_official(value, "ModelInput"):
-            chunks = value.chunks  # type: ignore[attr-defined]
-            return _of_official(
-                [getattr(chunk, "tokens", chunk) for chunk in chunks], lambda: cls(chunks=chunks)
-            )
+            return cls(chunks=value.chunks)  # type: ignore[attr-defined]
         allowed = "a types.ModelInput"
         if isinstance(value, str):
             allowed += " (encode text with the tokenizer and use ModelInput.from_ints)"
@@ -91,7 +88,5 @@ class ModelInput(Model, frozen=True, kw_only=True):
         return self.append(EncodedTextChunk(tokens=[token]))
 
     def to_wire(self) -> list[protocol.PackedChunk]:
+        """As the engine gets it."""
         return [chunk.to_wire() for chunk in self.chunks]
-
-
-_of_official: Latest[ModelInput] = Latest()

@@ -60,6 +60,7 @@ class EncodedTextChunk(View, PydanticModel):
 
     @property
     def type(self) -> Literal["encoded_text"]:
+        """What tells it from other chunks, in the JSON of the official SDK."""
         return "encoded_text"
 
     @property
@@ -68,6 +69,7 @@ class EncodedTextChunk(View, PydanticModel):
         return len(self._packed) // 4
 
     def to_wire(self) -> protocol.PackedText:
+        """As the engine gets it."""
         return protocol.PackedText(memoryview(self._packed))
 
     def _fields(self) -> dict[str, Any]:
@@ -128,6 +130,7 @@ class ImageChunk(Model, frozen=True, kw_only=True):
         return _expected(self)
 
     def to_wire(self) -> protocol.PackedImage:
+        """As the engine gets it."""
         return protocol.PackedImage(memoryview(self.data), self.format, self.expected_tokens)
 
     def __repr__(self) -> str:
@@ -169,6 +172,7 @@ class ImageAssetPointerChunk(Model, frozen=True, kw_only=True):
         return _expected(self)
 
     def to_wire(self) -> protocol.PackedImagePointer:
+        """As the engine gets it."""
         return protocol.PackedImagePointer(self.location, self.format, self.expected_tokens)
 
 
@@ -194,6 +198,7 @@ class DmelChunk(Model, frozen=True, kw_only=True):
         return _first_dimension(self.dmel)
 
     def to_wire(self) -> protocol.PackedDmel:
+        """As the engine gets it."""
         return protocol.PackedDmel(memoryview(self.dmel))
 
     def __repr__(self) -> str:

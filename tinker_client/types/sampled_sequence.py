@@ -130,6 +130,7 @@ class SampledSequence(View):
         return unpack_topk_np(self._wire.topk_logprobs)
 
     def to_wire(self) -> protocol.PackedSequence:
+        """As the engine sends it."""
         return self._wire
 
     def __eq__(self, other: object) -> bool:
@@ -152,6 +153,7 @@ class SampledSequence(View):
 
 
 def view_sequence(wire: protocol.PackedSequence, exact: dict[str, Any] | None = None) -> SampledSequence:
+    """A view over `wire`; `exact` has values that it could not hold as they were given."""
     sequence = SampledSequence.__new__(SampledSequence)
     _set(sequence, "_wire", wire)
     _set(sequence, "_exact", exact)
@@ -165,6 +167,7 @@ def _unpickle(encoded: bytes, exact: dict[str, Any] | None) -> SampledSequence:
 
 
 def one_of(name: str, listed: Any, array: Any) -> Any:
+    """Which of the two ways to give something was used: a list or an array."""
     if listed is not None and array is not None:
         raise TypeError(f"give {name} or {name}_np, not both")
     return array if listed is None else listed

@@ -16,7 +16,7 @@ from tinker_client.types._checks import (
     wrong_type,
     wrong_value,
 )
-from tinker_client.types._values import Latest, Model
+from tinker_client.types._values import Model
 from tinker_sidecar.ipc import protocol
 
 __all__ = ["SamplingParams"]
@@ -76,11 +76,11 @@ class SamplingParams(Model, frozen=True, kw_only=True):
         if isinstance(value, SamplingParams):
             return value
         if is_official(value, "SamplingParams"):
-            values = [getattr(value, field) for field in cls.__struct_fields__]
-            return _of_official(values, lambda: cls(**dict(zip(cls.__struct_fields__, values, strict=True))))
+            return cls(**{field: getattr(value, field) for field in cls.__struct_fields__})
         raise wrong_type("sampling_params", "a types.SamplingParams", value)
 
     def to_wire(self) -> protocol.PackedParams:
+        """As the engine gets it."""
         # A list even of one string: some servers refuse a bare one.
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
         return protocol.PackedParams(
@@ -91,9 +91,6 @@ class SamplingParams(Model, frozen=True, kw_only=True):
             top_k=self.top_k,
             top_p=self.top_p,
         )
-
-
-_of_official: Latest[SamplingParams] = Latest()
 
 
 def _temperature(value: object) -> float:

@@ -146,6 +146,7 @@ class TensorData(View):
 
     @property
     def dtype(self) -> TensorDtype:
+        """What the values are: "int64" or "float32"."""
         return self._wire.dtype  # type: ignore[return-value]
 
     @property
@@ -190,6 +191,7 @@ class TensorData(View):
         return nested
 
     def to_wire(self) -> protocol.PackedTensor:
+        """As it travels, both ways."""
         return self._wire
 
     def __eq__(self, other: object) -> bool:

@@ -132,6 +132,7 @@ def _trimmed(row: list[tuple[int, float]]) -> list[tuple[int, float]] | None:
 
 
 def unpack_topk_np(topk: protocol.PackedTopK | None) -> TopkLogprobs | None:
+    """As arrays, without a copy."""
     if topk is None or not topk.token_ids:
         return None
     token_ids, logprobs = int32_array(topk.token_ids), float32_array(topk.logprobs)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
-from tinker_sidecar.engine.sampler import Sampler, open_sampler, sampler_route
+from tinker_sidecar.engine.sampler import Sampler, open_sampler
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.ipc.protocol import (
     Ack,
@@ -37,7 +37,9 @@ logger = engine_logger(__name__)
 
 _CLOSED = Failure("TinkerError", "the client or its service client has been closed")
 
-_OUT_OF_ORDER = Failure("SidecarIPCError", "a request came without what it asks for")
+_OUT_OF_ORDER = Failure(
+    "SidecarIPCError", "a request reached the sampling engine, but not the description of what it asks for"
+)
 
 _T = TypeVar("_T")
 
@@ -54,11 +56,11 @@ class Engine:
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
         self._session_of: dict[int, int] = {}
         self._requests: dict[int, asyncio.Task[None]] = {}
-        self._ask: RequestSpec | None = None
+        self._spec: RequestSpec | None = None
         self._sampler_of: dict[int, int] = {}
         self._closings: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
-            RequestSpec: self._on_ask,
+            RequestSpec: self._on_spec,
             Sample: self._on_sample,
             Query: self._on_query,
             Ack: self._on_ack,
@@ -77,17 +79,17 @@ class Engine:
         except Exception as error:
             logger.error("unexpected error at a %s message", type(message).__name__, exc_info=error)
 
-    def _on_ask(self, message: RequestSpec) -> None:
-        self._ask = message
+    def _on_spec(self, message: RequestSpec) -> None:
+        self._spec = message
 
     def _on_sample(self, message: Sample) -> None:
         if message.request in self._requests:
             return  # Ctrl-C had the client send it twice.
-        if self._ask is None or self._ask.number != message.ask:
+        if self._spec is None or self._spec.id != message.spec:
             self.outbox.failed(message.request, _OUT_OF_ORDER)
             return
         self._sampler_of[message.request] = message.sampler
-        self._start(message.request, self._sample(message, self._ask))
+        self._start(message.request, self._sample(message, self._spec))
 
     def _on_query(self, message: Query) -> None:
         self._start(message.call, self._query(message))
@@ -136,11 +138,11 @@ class Engine:
 
     # Requests
 
-    async def _sample(self, request: Sample, ask: RequestSpec) -> None:
+    async def _sample(self, request: Sample, spec: RequestSpec) -> None:
         number = request.request
         try:
             sampler = await self._opened(self._samplers.get(request.sampler))
-            result = await sampler.sample(request, ask)
+            result = await sampler.sample(request, spec)
             self.outbox.done(number, result.payload, result.taken)
         except EngineError as error:
             self.outbox.failed(number, error.failure)
@@ -226,9 +228,7 @@ def _opening(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
 async def _answer(session: Session, query: Query) -> Any:
     if query.what == "heartbeat":
         return None if session.last_heartbeat is None else monotonic() - session.last_heartbeat
-    if query.what == "capabilities":
-        return await session.get("get_server_capabilities", dict[str, Any])
-    return await session.get(sampler_route(query.argument or ""), dict[str, Any])
+    return await session.get("get_server_capabilities", dict[str, Any])
 
 
 def _is_open(opening: asyncio.Task[Any]) -> bool:

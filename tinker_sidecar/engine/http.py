@@ -8,7 +8,7 @@ import os
 import re
 import resource
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, auto
 from typing import NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -38,11 +38,6 @@ API = "/api/v1/"
 SDK_VERSION = "0.38.0"
 """The `sdk_version` we report: the official SDK whose protocol this engine follows."""
 
-_SHARES = {"POLL": 0.5, "SHORT": 0.25}
-"""Of the descriptors this process may have, for the connections of a lane; the rest is for all else.
-
-Without TLS there is no HTTP/2, and each request under way takes a connection."""
-
 _PLENTY = 8192
 """Descriptors with which nothing needs counting."""
 
@@ -68,18 +63,32 @@ _T = TypeVar("_T")
 
 
 class Lane(Enum):
-    """A kind of request, with connections of its own so that none waits behind another kind.
+    """A kind of request, with connections of its own so that none waits behind another kind."""
 
-    The value is how long the server may be silent, in seconds, before a request counts as lost.
-    """
+    CALL = auto()
+    SHORT = auto()
+    """What a server answers at once: to submit a request, to fetch a result that is there."""
+    POLL = auto()
+    """A long poll ends after about 45 s; a server that holds longer is asked anew."""
+    HEARTBEAT = auto()
 
-    CALL = 60.0
-    SHORT = 20.0  # What a server answers at once: to submit a request, to fetch a result that is there.
-    POLL = 50.0  # A long poll ends after about 45 s; a server that holds longer is asked anew.
-    HEARTBEAT = 10.0
+    @property
+    def silence(self) -> float:
+        """Seconds that the server may be silent before a request counts as lost."""
+        return _SILENCE[self]
+
+
+_SILENCE = {Lane.CALL: 60.0, Lane.SHORT: 20.0, Lane.POLL: 50.0, Lane.HEARTBEAT: 10.0}
+
+_SHARES = {Lane.POLL: 0.5, Lane.SHORT: 0.25}
+"""Of the descriptors this process may have, for the connections of a lane; the rest is for all else.
+
+Without TLS there is no HTTP/2, and each request under way takes a connection."""
 
 
 class Response(NamedTuple):
+    """What the server answered, whatever its status."""
+
     status: int
     content_type: str
     content: bytes
@@ -207,16 +216,20 @@ class Http:
         if isinstance(error, EngineError):
             return error
         if isinstance(error, TimeoutError):
-            return timeout_error(f"no answer from {place} within {lane.value:.0f} s{self._doubt}")
+            return timeout_error(f"no answer from {place} within {lane.silence:.0f} s{self._doubt}")
         if isinstance(error, (ConnectionError, ReadError, WriteError, RemoteProtocolError)):
             return connection_error(f"cannot reach {place}: {_reason(error)}{self._doubt}")
         name = type(error).__name__
         return _unsendable(headers) or connection_error(f"cannot reach {place}: {name} in the HTTP library")
 
     def _open(self, lane: Lane) -> Client:
-        self._lanes[lane] = transport = open_transport(self._root, self._proxy, lane.value)
+        self._lanes[lane] = transport = open_transport(self._root, self._proxy, lane.silence)
         self._clients[lane] = client = Client(transport)
         return client
+
+    def has_answered(self) -> bool:
+        """Whether there has ever been an answer, of whatever kind."""
+        return not self._doubt
 
     async def renew(self, lane: Lane) -> None:
         """Start over with new connections: some proxies poison the ones that are open."""
@@ -225,6 +238,7 @@ class Http:
             await transport.aclose()
 
     async def close(self) -> None:
+        """Close all connections."""
         for lane in list(self._lanes):
             await self.renew(lane)
 
@@ -233,7 +247,7 @@ def _rooms() -> dict[Lane, Budget]:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if not 0 < descriptors < _PLENTY:
         return {}
-    return {Lane[name]: Budget(max(1, int(share * descriptors))) for name, share in _SHARES.items()}
+    return {lane: Budget(max(1, int(share * descriptors))) for lane, share in _SHARES.items()}
 
 
 def _apart(base_url: str) -> tuple[str, dict[str, str]]:

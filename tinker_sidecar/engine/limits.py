@@ -37,6 +37,7 @@ class Budget:
         return amount
 
     def give_back(self, amount: int) -> None:
+        """Return what `take` gave, to whoever waits for it."""
         self._used -= amount
         while self._queue:
             wanted, turn = self._queue[0]
@@ -115,6 +116,7 @@ class DispatchLimits:
         return taken
 
     def give_back(self, taken: list[tuple[Budget, int]]) -> None:
+        """Return what `take` gave."""
         for budget, amount in taken:
             budget.give_back(amount)
 

@@ -69,14 +69,17 @@ class Outbox:
             await self._has_room.wait()
 
     def failed(self, request: int, failure: Failure) -> None:
+        """`request` is answered with `failure`."""
         self._failed.append((request, failure))
         self._schedule()
 
     def reply(self, reply: Reply) -> None:
+        """A call is answered."""
         self._replies.append(reply)
         self._schedule()
 
     def event(self, event: Event) -> None:
+        """Something happened that nobody asked for."""
         self._events.append(event)
         self._schedule()
 

@@ -13,14 +13,9 @@ from msgspec import Meta
 
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
+from tinker_sidecar.engine.recovery import Action, Recovery, Route
 from tinker_sidecar.engine.results import PayloadBytes
-from tinker_sidecar.engine.retry import (
-    MALFORMED_ALLOWED,
-    NO_NEWS_PAUSE,
-    RetryPolicy,
-    is_malformed,
-    is_transient,
-)
+from tinker_sidecar.engine.retry import NO_NEWS_PAUSE, RetryPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.supervision import go_on
 from tinker_sidecar.logs import engine_logger
@@ -28,8 +23,6 @@ from tinker_sidecar.logs import engine_logger
 __all__ = ["FuturesPoller"]
 
 logger = engine_logger(__name__)
-
-_BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
 
 _KEPT = 300.0
 """Seconds that the books keep a request in which nobody seems to have an interest."""
@@ -82,9 +75,12 @@ class FuturesPoller:
         self._reported_cursor = 0
         self._failure: EngineError | None = None
         self._work = asyncio.Event()
-        self._policy = policy
-        self._waits = policy.delays()
-        self._bad_requests = self._malformed = 0
+        self._recovery = Recovery(
+            Route.POLL,
+            policy,
+            session.retries,
+            {Action.AWAIT_PAYMENT: session.billing.wait, Action.RESET_CURSOR: self._reset_cursor},
+        )
         self._task = asyncio.create_task(go_on("polls for finished requests", self._step))
 
     @property
@@ -151,16 +147,18 @@ class FuturesPoller:
 
     async def _step(self) -> bool:
         """One poll, when there is need of one; False when there can be no further one."""
+        try:
+            await self._recovery.run(self._poll_when_needed)
+        except EngineError as error:
+            self._fail(error)
+            return False
+        return True
+
+    async def _poll_when_needed(self) -> None:
         if not (self._expects_news or self._retrieved or self._cursor > self._reported_cursor):
             self._work.clear()
             await self._wait_for_work()
-        try:
-            await self._poll()
-        except EngineError as error:
-            return await self._overcome(error)
-        self._bad_requests = self._malformed = 0
-        self._waits = self._policy.delays()
-        return True
+        await self._poll()
 
     async def _wait_for_work(self) -> None:
         """Until there is something to poll for, or nobody has come for a result for long enough."""
@@ -172,23 +170,8 @@ class FuturesPoller:
                 await self._work.wait()
         self._tidy()
 
-    async def _overcome(self, error: EngineError) -> bool:
-        """Wait until it makes sense to poll again, or let everybody have `error` and say False."""
-        if error.status == 402:
-            try:
-                await self._session.billing.wait(error)
-            except EngineError as final:
-                return self._fail(final)
-        elif is_transient(error) and self._malformed < MALFORMED_ALLOWED:
-            self._malformed += is_malformed(error)
-            await asyncio.sleep(next(self._waits))
-        elif error.status == 400 and self._bad_requests < _BAD_REQUESTS_ALLOWED:
-            self._bad_requests += 1
-            self._cursor = self._reported_cursor = 0  # Of a server that was restarted, or of nonsense.
-            await asyncio.sleep(next(self._waits))
-        else:
-            return self._fail(error)
-        return True
+    async def _reset_cursor(self, _: EngineError) -> None:
+        self._cursor = self._reported_cursor = 0
 
     async def _poll(self) -> None:
         acknowledged = self._retrieved
@@ -248,7 +231,8 @@ class FuturesPoller:
             del self._early[request_id]
             self._retrieved.append(request_id)
 
-    def _fail(self, error: EngineError) -> bool:
+    def _fail(self, error: EngineError) -> None:
+        """Let everybody have `error`, now and later."""
         logger.debug("retrieve_futures is of no use here: %s", error)
         self._failure = error
         for waiter in self._waiting.values():
@@ -256,4 +240,3 @@ class FuturesPoller:
                 waiter.set_exception(error)
         self._given_up.clear()
         self._retrieved.clear()
-        return False

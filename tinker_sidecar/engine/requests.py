@@ -34,20 +34,20 @@ class AsampleEncoder:
         self._head = b'{"sampling_session_id":%b,"seq_id":' % _encode(sampling_session_id)
         self._last: tuple[int, bytes] = (0, b"")
 
-    def encode(self, ask: RequestSpec, seq_id: int) -> bytes:
+    def encode(self, spec: RequestSpec, seq_id: int) -> bytes:
         number, tail = self._last
-        if number != ask.number:
-            tail = _encode_ask(ask)[1:]
-            self._last = ask.number, tail
+        if number != spec.id:
+            tail = _encode_spec(spec)[1:]
+            self._last = spec.id, tail
         return b"%b%d,%b" % (self._head, seq_id, tail)
 
 
-def _encode_ask(ask: RequestSpec) -> bytes:
+def _encode_spec(spec: RequestSpec) -> bytes:
     """A field newer than the oldest servers is sent only when used."""
-    params = ask.params
+    params = spec.params
     body: dict[str, Any] = {
-        "num_samples": ask.num_samples,
-        "prompt": {"chunks": [_chunk(chunk) for chunk in ask.prompt]},
+        "num_samples": spec.num_samples,
+        "prompt": {"chunks": [_chunk(chunk) for chunk in spec.prompt]},
         "sampling_params": {
             name: value
             for name, value in (
@@ -60,19 +60,19 @@ def _encode_ask(ask: RequestSpec) -> bytes:
             )
             if value is not None
         },
-        "prompt_logprobs": ask.prompt_logprobs,
-        "topk_prompt_logprobs": ask.topk_prompt_logprobs,
+        "prompt_logprobs": spec.prompt_logprobs,
+        "topk_prompt_logprobs": spec.topk_prompt_logprobs,
         "type": "sample",
     }
-    if ask.topk_sample_logprobs:
-        body["topk_sample_logprobs"] = ask.topk_sample_logprobs
-    if ask.target_prompt_logprobs is not None:
-        body["target_prompt_logprobs"] = _tensor(ask.target_prompt_logprobs)
-    if ask.prompt_alt_tokens_k:
-        body["prompt_alt_tokens_k"] = ask.prompt_alt_tokens_k
-    if ask.prompt_logprobs_last_n is not None:
-        body["prompt_logprobs_last_n"] = ask.prompt_logprobs_last_n
-    if ask.record_stability_info:
+    if spec.topk_sample_logprobs:
+        body["topk_sample_logprobs"] = spec.topk_sample_logprobs
+    if spec.target_prompt_logprobs is not None:
+        body["target_prompt_logprobs"] = _tensor(spec.target_prompt_logprobs)
+    if spec.prompt_alt_tokens_k:
+        body["prompt_alt_tokens_k"] = spec.prompt_alt_tokens_k
+    if spec.prompt_logprobs_last_n is not None:
+        body["prompt_logprobs_last_n"] = spec.prompt_logprobs_last_n
+    if spec.record_stability_info:
         body["record_stability_info"] = True
     return _encode(body)
 
@@ -90,15 +90,15 @@ def prompt_length(prompt: list[PackedChunk]) -> int | None:
     return length
 
 
-def longest_answer(ask: RequestSpec) -> int | None:
+def longest_answer(spec: RequestSpec) -> int | None:
     """Bytes that a result can have; None when that is the server's to say."""
-    prompt_tokens, max_tokens = prompt_length(ask.prompt), ask.params.max_tokens
+    prompt_tokens, max_tokens = prompt_length(spec.prompt), spec.params.max_tokens
     if prompt_tokens is None or max_tokens is None:
         return None
     numbers = (
-        prompt_tokens * (1 + 2 * ask.topk_prompt_logprobs + 2 * ask.prompt_alt_tokens_k)
-        + ask.num_samples * max_tokens * (2 + 2 * ask.topk_sample_logprobs)
-        + (len(ask.target_prompt_logprobs.data) if ask.target_prompt_logprobs is not None else 0)
+        prompt_tokens * (1 + 2 * spec.topk_prompt_logprobs + 2 * spec.prompt_alt_tokens_k)
+        + spec.num_samples * max_tokens * (2 + 2 * spec.topk_sample_logprobs)
+        + (len(spec.target_prompt_logprobs.data) if spec.target_prompt_logprobs is not None else 0)
     )
     return _BYTES_A_NUMBER * numbers + _ALL_ELSE
 

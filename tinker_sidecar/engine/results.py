@@ -47,7 +47,7 @@ class Promise(msgspec.Struct):
 
 
 class Pending(msgspec.Struct):
-    """RequestSpec again."""
+    """Ask again."""
 
     queue_state: str | None
     reason: str | None
@@ -101,9 +101,9 @@ _decode_json = msgspec.json.Decoder(_JsonAnswer).decode
 
 
 def decode_answer(
-    content_type: str, content: bytes, promise: Promise, ask: RequestSpec
+    content_type: str, content: bytes, promise: Promise, spec: RequestSpec
 ) -> bytes | Pending | PayloadSize:
-    """What a 200 from `retrieve_future` says of who asked for `ask`; a result comes as an encoded
+    """What a 200 from `retrieve_future` says of who asked for `spec`; a result comes as an encoded
     `SampleResult`.
 
     Raises `EngineError` when the request failed (`RequestFailedError`) or the answer is malformed
@@ -121,14 +121,14 @@ def decode_answer(
         if answer.sequences is None:
             return _not_a_result(answer, content, promise)
         result = _from_json(answer, promise)
-    prompt_tokens = prompt_length(ask.prompt)
+    prompt_tokens = prompt_length(spec.prompt)
     result = _with_whole_prompt(result, prompt_tokens)
     try:
-        _check_lengths(ask, prompt_tokens, result)
+        _check_lengths(spec, prompt_tokens, result)
     except ValueError as error:
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
-    _check_honoured(ask, result)
-    _check_max_tokens(ask, result, promise)
+    _check_honoured(spec, result)
+    _check_max_tokens(spec, result, promise)
     try:
         return _encode_result(result)
     except OverflowError as error:  # JSON has integers of any size.
@@ -152,22 +152,22 @@ def _not_a_result(answer: _JsonAnswer, content: bytes, promise: Promise) -> Pend
     raise invalid_response(f"the result of request {promise.request_id} has no `sequences`", content)
 
 
-def _check_lengths(ask: RequestSpec, prompt_tokens: int | None, result: SampleResult) -> None:
+def _check_lengths(spec: RequestSpec, prompt_tokens: int | None, result: SampleResult) -> None:
     """Raise ValueError unless there is one entry a token, and a sequence for each sample.
 
     A body cut short can still parse.
     """
-    if len(result.sequences) != ask.num_samples:
-        raise ValueError(f"{len(result.sequences)} sequences instead of {ask.num_samples}")
+    if len(result.sequences) != spec.num_samples:
+        raise ValueError(f"{len(result.sequences)} sequences instead of {spec.num_samples}")
     for sequence in result.sequences:
         tokens = len(sequence.tokens) // 4
         _check_length("logprobs", sequence.logprobs, tokens)
         _check_rows("topk_logprobs", sequence.topk_logprobs, tokens)
     if prompt_tokens is None:
         return
-    if ask.prompt_logprobs:  # Some servers send an empty list where none were asked for.
+    if spec.prompt_logprobs:  # Some servers send an empty list where none were asked for.
         _check_length("prompt_logprobs", result.prompt_logprobs, prompt_tokens)
-    if ask.topk_prompt_logprobs:
+    if spec.topk_prompt_logprobs:
         _check_rows("topk_prompt_logprobs", result.topk_prompt_logprobs, prompt_tokens)
 
 
@@ -181,22 +181,22 @@ def _check_rows(name: str, topk: PackedTopK | None, tokens: int) -> None:
         raise ValueError(f"{len(topk.token_ids) // (4 * topk.k)} rows of {name} for {tokens} tokens")
 
 
-def _check_honoured(ask: RequestSpec, result: SampleResult) -> None:
+def _check_honoured(spec: RequestSpec, result: SampleResult) -> None:
     """Fail where a server too old for a feature ignored it, rather than pass on what was not asked for."""
-    if ask.prompt_alt_tokens_k and result.prompt_alt_tokens is None:
+    if spec.prompt_alt_tokens_k and result.prompt_alt_tokens is None:
         raise _ignored("prompt_alt_tokens_k")
-    if ask.target_prompt_logprobs is not None and result.target_prompt_logprobs is None:
+    if spec.target_prompt_logprobs is not None and result.target_prompt_logprobs is None:
         raise _ignored("target_prompt_logprobs")
-    last_n, logprobs = ask.prompt_logprobs_last_n, result.prompt_logprobs
+    last_n, logprobs = spec.prompt_logprobs_last_n, result.prompt_logprobs
     if last_n is not None and logprobs is not None:
         before = logprobs.cast("f")[: max(0, len(logprobs) // 4 - last_n)]
         if not all(map(math.isnan, before)):
             raise _ignored("prompt_logprobs_last_n")
 
 
-def _check_max_tokens(ask: RequestSpec, result: SampleResult, promise: Promise) -> None:
+def _check_max_tokens(spec: RequestSpec, result: SampleResult, promise: Promise) -> None:
     """A longer sequence is of another request: servers take two requests with the same number for one."""
-    most = ask.params.max_tokens
+    most = spec.params.max_tokens
     longest = max(len(sequence.tokens) // 4 for sequence in result.sequences)
     if most is not None and longest > most:
         raise invalid_response(

@@ -11,9 +11,10 @@ import msgspec
 from tinker_sidecar.engine.failures import EngineError, invalid_response
 from tinker_sidecar.engine.http import Lane, Response
 from tinker_sidecar.engine.poller import FuturesPoller
+from tinker_sidecar.engine.recovery import Recovery
 from tinker_sidecar.engine.requests import longest_answer
 from tinker_sidecar.engine.results import PROTOBUF, PayloadSize, Pending, Promise, decode_answer
-from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, NO_NEWS_PAUSE, RetryPolicy, is_malformed
+from tinker_sidecar.engine.retry import NO_NEWS_PAUSE
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.ipc.protocol import RequestSpec
 
@@ -21,8 +22,6 @@ __all__ = ["QueueObserver", "Retrieval"]
 
 QueueObserver = Callable[[str, str | None], None]
 """Hears the state of the server's queue and the reason the server gives."""
-
-_BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
 
 _UNKNOWN_LIMIT = 1 << 28
 """Bytes of a result of which nothing is known: an image's tokens may be any number."""
@@ -34,6 +33,7 @@ class Retrieval:
     """One request's wait for its result.
 
     `submission_seconds` is how long the server took to make the promise, which it likes to be told.
+    `recovery` deals with what goes wrong on the way.
     """
 
     def __init__(
@@ -42,26 +42,27 @@ class Retrieval:
         promise: Promise,
         *,
         request: int,
-        ask: RequestSpec,
+        spec: RequestSpec,
         submission_seconds: float,
-        policy: RetryPolicy,
+        recovery: Recovery,
         observer: QueueObserver,
     ) -> None:
         self._session = session
         self._promise = promise
         self._request = request
-        self._ask = ask
+        self._spec = spec
         self._submission_seconds = submission_seconds
-        self._policy = policy
+        self._recovery = recovery
         self._observer = observer
         self._size = 0
         self._lane = Lane.POLL
         self._iteration = 0
-        self._bad_requests = 0
-        self._malformed = 0
-        self._failing_since: float | None = None
-        self._waits = policy.delays()
         self._paused = False
+
+    @property
+    def request_id(self) -> str:
+        """What the server calls the request."""
+        return self._promise.request_id
 
     async def result(self, poller: FuturesPoller | None) -> bytes:
         """The encoded `SampleResult`, once it is there.
@@ -85,14 +86,7 @@ class Retrieval:
     async def _poll(self) -> bytes:
         while True:
             asked = monotonic()
-            try:
-                answer = await self._attempt()
-            except EngineError as error:
-                self._session.outbox.expect_no_more(self._request)
-                await self._overcome(error)
-                continue
-            self._bad_requests = self._malformed = 0
-            self._failing_since = None
+            answer = await self._recovery.run(self._attempt)
             if isinstance(answer, PayloadSize):
                 self._size = max(1, answer.size)
             elif isinstance(answer, Pending):
@@ -104,7 +98,14 @@ class Retrieval:
                 return answer
 
     async def _attempt(self) -> bytes | Pending | PayloadSize:
-        """RequestSpec once; without knowing the size first for that, and then when there is room for it."""
+        try:
+            return await self._ask_once()
+        except EngineError:
+            self._session.outbox.expect_no_more(self._request)  # Others' results wait for it no longer.
+            raise
+
+    async def _ask_once(self) -> bytes | Pending | PayloadSize:
+        """Ask for the size while that is not known, or else for the result when there is room for it."""
         await self._session.outbox.room()
         if self._size:
             async with self._session.response_bytes.hold(self._size):
@@ -127,33 +128,17 @@ class Retrieval:
         self._iteration += 1
         body = {"request_id": self._promise.request_id, "allow_metadata_only": allow_metadata_only}
         # The size that was announced may be that in another encoding.
-        limit = 8 * self._size + (1 << 20) if self._size else longest_answer(self._ask) or _UNKNOWN_LIMIT
+        limit = 8 * self._size + (1 << 20) if self._size else longest_answer(self._spec) or _UNKNOWN_LIMIT
         return await self._session.post(
             "retrieve_future", msgspec.json.encode(body), headers, self._lane, min(limit, _MOST_BYTES)
         )
 
     def _read(self, response: Response) -> bytes | Pending | PayloadSize:
         if response.status == 200:
-            return decode_answer(response.content_type, response.content, self._promise, self._ask)
+            return decode_answer(response.content_type, response.content, self._promise, self._spec)
         if response.status == 408:
             return _pending(response)
         raise response.error()
-
-    async def _overcome(self, error: EngineError) -> None:
-        """Wait until it makes sense to ask again, or raise `error`."""
-        if error.status == 402:
-            await self._session.billing.wait(error)
-        elif error.status == 400 and self._bad_requests < _BAD_REQUESTS_ALLOWED:
-            self._bad_requests += 1
-            await asyncio.sleep(next(self._waits))
-        elif error.status != 409:
-            self._failing_since = self._failing_since or monotonic()
-            self._malformed += is_malformed(error)
-            if not self._policy.allows(error, self._failing_since) or self._malformed > MALFORMED_ALLOWED:
-                raise error
-            await asyncio.sleep(next(self._waits))
-        else:
-            raise error
 
     def _tell(self, pending: Pending) -> None:
         """Pass on what the server says of its queue, and once that it goes on."""

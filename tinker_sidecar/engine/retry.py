@@ -1,32 +1,17 @@
-"""When to try again, and how long to wait first."""
+"""How long to go on trying, and how long to pause in between; what is tried again says `recovery`."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from time import monotonic
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.ipc.protocol import Retry
 
-__all__ = [
-    "MALFORMED_ALLOWED",
-    "NO_NEWS_PAUSE",
-    "RetryPolicy",
-    "delays",
-    "is_connection_trouble",
-    "is_malformed",
-    "is_transient",
-]
-
-MALFORMED_ALLOWED = 3
-"""Answers in a row that make no sense, as a broken connection or proxy may cause, before one is an error."""
+__all__ = ["NO_NEWS_PAUSE", "Policy", "RetryPolicy", "StartUpPolicy", "delays"]
 
 NO_NEWS_PAUSE = 0.25
 """Seconds between polls of a server that does not hold them, but answers at once that there is no news."""
-
-_FAILING_PATIENCE = 300.0
-"""Seconds after which a 500 on every ask is the server's last word: some answer so for a failed request."""
 
 
 def delays(base: float = 0.5, longest: float = 10.0, jitter: float = 0.25) -> Iterator[float]:
@@ -37,24 +22,36 @@ def delays(base: float = 0.5, longest: float = 10.0, jitter: float = 0.25) -> It
         delay = min(longest, delay * 2)
 
 
-def is_connection_trouble(error: EngineError) -> bool:
-    """Nothing came back from the server."""
-    return error.failure.kind in ("APIConnectionError", "APITimeoutError")
+class Policy(Protocol):
+    """How patient somebody is."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which trouble that has not passed is an error."""
+
+    def delays(self) -> Iterator[float]:
+        """Seconds to pause before each next try."""
 
 
-def is_malformed(error: EngineError) -> bool:
-    """An answer came that makes no sense."""
-    return error.failure.kind == "APIResponseValidationError"
+class StartUpPolicy:
+    """How calls are retried that open a session or sampler: a run should outlive a server's restart.
 
+    Until the server `has_answered` anything at all, its address may be wrong, which should be told soon.
+    """
 
-def is_transient(error: EngineError) -> bool:
-    """The same request may succeed later."""
-    status = error.status
-    return (
-        is_connection_trouble(error)
-        or is_malformed(error)
-        or (status is not None and (status in (408, 409, 429) or status >= 500) and status != 501)
-    )
+    def __init__(
+        self, has_answered: Callable[[], bool], patience: float = 300.0, first_contact: float = 5.0
+    ) -> None:
+        self._has_answered = has_answered
+        self._patience = patience
+        self._first_contact = first_contact
+
+    @property
+    def patience(self) -> float:
+        return self._patience if self._has_answered() else self._first_contact
+
+    def delays(self) -> Iterator[float]:
+        return delays()
 
 
 class RetryPolicy:
@@ -69,13 +66,10 @@ class RetryPolicy:
         self._retry = retry
         self.resamples = resamples and retry.enable_retry_logic
 
+    @property
+    def patience(self) -> float:
+        return self._retry.progress_timeout
+
     def delays(self) -> Iterator[float]:
         retry = self._retry
         return delays(retry.retry_delay_base, retry.retry_delay_max, retry.jitter_factor)
-
-    def allows(self, error: EngineError, since: float) -> bool:
-        """Whether trouble that began at `since` may still pass."""
-        patience = self._retry.progress_timeout
-        if error.status == 500:
-            patience = min(patience, _FAILING_PATIENCE)
-        return is_transient(error) and monotonic() - since < patience

@@ -19,10 +19,11 @@ from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.poller import FuturesPoller
+from tinker_sidecar.engine.recovery import Action, Recovery, Remedy, Route
 from tinker_sidecar.engine.requests import AsampleEncoder
 from tinker_sidecar.engine.results import Promise
 from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
-from tinker_sidecar.engine.retry import MALFORMED_ALLOWED, RetryPolicy, is_malformed
+from tinker_sidecar.engine.retry import RetryPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.stuck_detector import StuckDetector
 from tinker_sidecar.ipc.protocol import OpenSampler, RequestSpec, Retry, Sample, SamplerInfo
@@ -40,8 +41,6 @@ _RESUBMISSIONS = range(CLONE_BLOCK // 2, CLONE_BLOCK)
 and an engine that replaces a dead one does not know which that used."""
 
 _BACKPRESSURE = {"x-tinker-sampling-backpressure": "1"}
-_BAD_REQUESTS_ALLOWED = 3  # A proxy may inject a 400.
-_RESUBMISSIONS_ALLOWED = 5  # Each may be billed.
 _NOT_RESAMPLED = (
     " (its result is gone from the server, and it is not sampled anew: "
     "RetryConfig.enable_retry_logic, or the server's flag sample_no_retries, says so)"
@@ -118,6 +117,12 @@ class Sampler:
         self.info = info
         self._session = session
         self._policy = RetryPolicy(retry, resamples=not session.flags.sample_no_retries)
+        self._retrieving = Recovery(
+            Route.RETRIEVE,
+            self._policy,
+            session.retries,
+            {Action.AWAIT_PAYMENT: session.billing.wait},
+        )
         self._observer = observer
         self._seq_id_base = info.clone * CLONE_BLOCK
         self._encoder = AsampleEncoder(info.sampling_session_id)
@@ -141,18 +146,18 @@ class Sampler:
         if self._stuck_detector is not None:
             self._stuck_detector.close()
 
-    async def sample(self, request: Sample, ask: RequestSpec) -> Result:
-        """The result of `request`, which asks for `ask`."""
+    async def sample(self, request: Sample, spec: RequestSpec) -> Result:
+        """The result of `request`, which asks for `spec`."""
         async with self._slots.hold(1):
             if self._stuck_detector is None:
-                return await self._sample(request, ask)
-            return await self._sample_watched(request, ask, self._stuck_detector)
+                return await self._sample(request, spec)
+            return await self._sample_watched(request, spec, self._stuck_detector)
 
-    async def _sample_watched(self, request: Sample, ask: RequestSpec, detector: StuckDetector) -> Result:
+    async def _sample_watched(self, request: Sample, spec: RequestSpec, detector: StuckDetector) -> Result:
         finished = False
-        task = detector.begin(self._seq_id_base + request.n)
+        task = detector.begin(self._seq_id_base + request.offset)
         try:
-            result = await self._sample(request, ask)
+            result = await self._sample(request, spec)
             finished = True
             return result
         except asyncio.CancelledError:
@@ -162,40 +167,42 @@ class Sampler:
         finally:
             detector.end(task, finished=finished)
 
-    async def _sample(self, request: Sample, ask: RequestSpec) -> Result:
-        n = request.n
-        waits = self._policy.delays()
-        resubmissions = 0
-        while True:
-            seq_id = self._seq_id_base + n
-            body = self._encoder.encode(ask, seq_id)
-            started = monotonic()
-            promise = await self._promised(body)
-            retrieval = Retrieval(
-                self._session,
-                promise,
-                request=request.request,
-                ask=ask,
-                submission_seconds=monotonic() - started,
-                policy=self._policy,
-                observer=self._observer,
-            )
-            try:
-                return await self._finish(retrieval, promise)
-            except asyncio.CancelledError:
-                self._session.cancel(promise.request_id)
-                raise
-            except EngineError as error:
-                if error.status != 410 or resubmissions == _RESUBMISSIONS_ALLOWED:
-                    raise
-                if not self._policy.resamples:
-                    raise error.adding(_NOT_RESAMPLED) from None
-                resubmissions += 1
-                logger.info("request %s is gone from the server; submitting it anew", promise.request_id)
-                await asyncio.sleep(next(waits))
-                n = random.choice(_RESUBMISSIONS)
+    async def _sample(self, request: Sample, spec: RequestSpec) -> Result:
+        """Submit the request and get its result; where that is gone, submit it anew under another number."""
+        retrieval = await self._submit(request, spec, request.offset)
 
-    async def _finish(self, retrieval: Retrieval, promise: Promise) -> Result:
+        async def submit_anew(error: EngineError) -> None:
+            nonlocal retrieval
+            logger.info("%s: the request is submitted anew", error)
+            retrieval = await self._submit(request, spec, random.choice(_RESUBMISSIONS))
+
+        # Without a remedy, a result that is gone is an error.
+        remedies: dict[Action, Remedy] = {Action.SUBMIT_ANEW: submit_anew} if self._policy.resamples else {}
+        recovery = Recovery(Route.REQUEST, self._policy, self._session.retries, remedies)
+        try:
+            return await recovery.run(lambda: self._finish(retrieval))
+        except EngineError as error:
+            if error.status == 410 and not self._policy.resamples:
+                raise error.adding(_NOT_RESAMPLED) from None
+            raise
+
+    async def _submit(self, request: Sample, spec: RequestSpec, offset: int) -> Retrieval:
+        """Have the server take the request under number `offset` of this clone."""
+        body = self._encoder.encode(spec, self._seq_id_base + offset)
+        started = monotonic()
+        promise = await self._promised(body)
+        return Retrieval(
+            self._session,
+            promise,
+            request=request.request,
+            spec=spec,
+            submission_seconds=monotonic() - started,
+            recovery=self._retrieving,
+            observer=self._observer,
+        )
+
+    async def _finish(self, retrieval: Retrieval) -> Result:
+        request_id = retrieval.request_id
         poller = self._poller
         try:
             try:
@@ -206,46 +213,43 @@ class Sampler:
                 # The server promised a route it does not have.
                 self._poller = poller = None
                 return Result(await retrieval.result(None))
+        except asyncio.CancelledError:
+            self._session.cancel(request_id)
+            raise
         except EngineError as error:
             if poller is not None and error.failure.kind == "RequestFailedError":
-                poller.retrieved(promise.request_id)
+                poller.retrieved(request_id)
             raise
         if poller is None:
             return Result(result)
-        return Result(result, partial(poller.retrieved, promise.request_id))
+        return Result(result, partial(poller.retrieved, request_id))
 
     async def _promised(self, body: bytes) -> Promise:
-        """`_submit`, with the poller there in time to hear of a result that is quick."""
+        """Send `body` until the server takes it, with the poller there in time for a result that is quick."""
+        recovery = Recovery(
+            Route.SUBMIT,
+            self._policy,
+            self._session.retries,
+            {
+                Action.AWAIT_PAYMENT: self._session.billing.wait,
+                Action.BACK_OFF: partial(self._back_off, len(body)),
+                Action.RENEW_CONNECTIONS: self._renew_connections,
+            },
+        )
+        dispatch = partial(self._dispatch, body)
         if (poller := self._poller) is None:
-            return await self._submit(body)
+            return await recovery.run(dispatch)
         ticket = poller.coming()
         try:
-            return await self._submit(body)
+            return await recovery.run(dispatch)
         finally:
             poller.came(ticket)
 
-    async def _submit(self, body: bytes) -> Promise:
-        """Send `body` until the server takes it, waiting where it asks for that."""
-        waits = self._policy.delays()
-        started = monotonic()
-        empty_bad_requests = malformed = 0
-        while True:
-            try:
-                return await self._dispatch(body)
-            except EngineError as error:
-                malformed += is_malformed(error)
-                if error.status == 429:
-                    self._session.dispatches.back_off(len(body))
-                elif error.status == 402:
-                    await self._session.billing.wait(error)
-                elif _is_empty_bad_request(error) and empty_bad_requests < _BAD_REQUESTS_ALLOWED:
-                    empty_bad_requests += 1
-                    await self._session.http.renew(Lane.SHORT)
-                elif self._policy.allows(error, started) and malformed <= MALFORMED_ALLOWED:
-                    logger.debug("asample: %s; trying again", error)
-                    await asyncio.sleep(next(waits))
-                else:
-                    raise
+    async def _back_off(self, prompt_bytes: int, _: EngineError) -> None:
+        self._session.dispatches.back_off(prompt_bytes)  # The next attempt waits until that is over.
+
+    async def _renew_connections(self, _: EngineError) -> None:
+        await self._session.http.renew(Lane.SHORT)
 
     async def _dispatch(self, body: bytes) -> Promise:
         """Send `body` once, when there is room for it."""
@@ -270,8 +274,3 @@ class Sampler:
                 if self._poller is not None:
                     self._poller.given_up(request_id)
                 self._session.cancel(request_id)
-
-
-def _is_empty_bad_request(error: EngineError) -> bool:
-    """A 400 without a body comes from the CDN in front of the server: only a new connection helps."""
-    return error.status == 400 and not error.failure.body

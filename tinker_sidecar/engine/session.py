@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any, TypeVar
@@ -16,13 +17,8 @@ from tinker_sidecar.engine.failures import IS_BASE_URL_RIGHT, EngineError
 from tinker_sidecar.engine.http import SDK_VERSION, Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget, DispatchLimits
 from tinker_sidecar.engine.outbox import Outbox
-from tinker_sidecar.engine.retry import (
-    MALFORMED_ALLOWED,
-    delays,
-    is_connection_trouble,
-    is_malformed,
-    is_transient,
-)
+from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Retries, Route
+from tinker_sidecar.engine.retry import StartUpPolicy
 from tinker_sidecar.engine.server_flags import ClientFlags, DynamicFlags, adopted
 from tinker_sidecar.engine.supervision import go_on
 from tinker_sidecar.engine.telemetry import TelemetrySender
@@ -42,11 +38,8 @@ _DISPATCHES = 400
 _RESPONSE_BYTES = 12 * 1024 * 1024
 """Of results on their way to us at once, however much more the server allows: enough for 100 MB/s from a
 server 0.1 s away, and what is on its way is in our memory."""
-_START_UP_PATIENCE = 300.0
 _NO_TINKER_SERVER = (404, 405, 501)
 """How web servers answer a POST to a route that they do not have."""
-_FIRST_CONTACT_PATIENCE = 5.0
-"""Seconds to keep trying a server that has never answered: a wrong address should be told soon."""
 
 
 class _CreatedSession(msgspec.Struct):
@@ -75,7 +68,14 @@ class Session:
         """When the server took the last one, by `monotonic`."""
         self.is_ending = False
         """Whether requests are given up because the engine stops: another may be asked for them."""
-        self._answered = False
+        self.retries: Retries = Counter()
+        """How often something was tried again."""
+        self._start_up = Recovery(
+            Route.START_UP,
+            StartUpPolicy(self.http.has_answered),
+            self.retries,
+            {Action.RENEW_CONNECTIONS: self._renew_connections},
+        )
         self._background: set[asyncio.Task[None]] = set()
         self._cancel_slots = Budget(self.dynamic.sample_cancel_max_batch_size)
 
@@ -136,36 +136,26 @@ class Session:
         async def attempt() -> _T:
             return (await self.post(route, encoded)).read(shape)
 
-        return await self._persist(attempt)
+        return await self._try(attempt)
 
     async def get(self, route: str, shape: type[_T]) -> _T:
         async def attempt() -> _T:
             return (await self.http.get(route, await self.auth.token())).read(shape)
 
-        return await self._persist(attempt)
+        return await self._try(attempt)
 
-    async def _persist(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        started = monotonic()
-        waits = delays()
-        malformed = 0
-        while True:
-            try:
-                answer = await attempt()
-                self._answered = True
-                return answer
-            except EngineError as error:
-                self._answered |= not is_connection_trouble(error)
-                malformed += is_malformed(error)
-                patience = _START_UP_PATIENCE if self._answered else _FIRST_CONTACT_PATIENCE
-                left = started + patience - monotonic()
-                if not is_transient(error) or left <= 0 or malformed > MALFORMED_ALLOWED:
-                    raise self._in_doubt(error) from None
-                logger.info("%s; trying again", error)
-                await asyncio.sleep(min(left, next(waits)))
+    async def _try(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        try:
+            return await self._start_up.run(attempt)
+        except EngineError as error:
+            raise self._in_doubt(error) from None
+
+    async def _renew_connections(self, _: EngineError) -> None:
+        await self.http.renew(Lane.CALL)
 
     def _in_doubt(self, error: EngineError) -> EngineError:
         """`error`; with the obvious question, where no Tinker server has been heard of yet."""
-        if not self.session_id and (error.status in _NO_TINKER_SERVER or is_malformed(error)):
+        if not self.session_id and (error.status in _NO_TINKER_SERVER or Cause.of(error) is Cause.MALFORMED):
             return error.adding(IS_BASE_URL_RIGHT)
         return error
 

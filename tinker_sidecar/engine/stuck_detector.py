@@ -56,6 +56,7 @@ class StuckDetector:
         return error
 
     def close(self) -> None:
+        """Watch over nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
 

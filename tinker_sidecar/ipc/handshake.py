@@ -30,8 +30,10 @@ class Greeting(msgspec.Struct):
 
 
 def requests_endpoint(folder: str) -> str:
+    """Where the sidecar takes messages."""
     return f"ipc://{folder}/requests"
 
 
 def results_endpoint(folder: str) -> str:
+    """Where the sidecar sends batches."""
     return f"ipc://{folder}/results"

@@ -62,23 +62,31 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class PackedText(_Wire, frozen=True, tag="text"):
+    """Token ids."""
+
     tokens: memoryview
     """int32, one a token."""
 
 
 class PackedImage(_Wire, frozen=True, tag="image"):
+    """An image's file: `format` is "png" or "jpeg"."""
+
     data: memoryview
     format: str
     expected_tokens: int | None
 
 
 class PackedImagePointer(_Wire, frozen=True, tag="image_pointer"):
+    """An image that the server has, or can get, at `location`."""
+
     location: str
     format: str
     expected_tokens: int | None
 
 
 class PackedDmel(_Wire, frozen=True, tag="dmel"):
+    """Audio, as discrete mel spectrogram frames."""
+
     dmel: memoryview
 
 
@@ -96,6 +104,8 @@ class PackedTensor(_Wire, frozen=True):
 
 
 class PackedParams(_Wire, frozen=True):
+    """How to draw samples: `tinker_client.SamplingParams`, which says what each means."""
+
     max_tokens: int | None
     seed: int | None
     stop: list[str | int] | None
@@ -117,6 +127,8 @@ class PackedTopK(_Wire, frozen=True):
 
 
 class PackedSequence(_Wire, frozen=True):
+    """One sample."""
+
     stop_reason: Literal["stop", "length"]
     sequence_id: str
     tokens: memoryview
@@ -127,6 +139,8 @@ class PackedSequence(_Wire, frozen=True):
 
 
 class SampleResult(_Wire, frozen=True):
+    """The answer to one request: its samples, and what was asked about the prompt."""
+
     sequences: list[PackedSequence]
     prompt_logprobs: memoryview | None = None
     """float32, one a prompt token, NaN where not computed."""
@@ -212,9 +226,14 @@ class OpenSampler(_Wire, frozen=True, tag="open_sampler"):
 
 
 class RequestSpec(_Wire, frozen=True, tag="ask"):
-    """What the `Sample`s that follow ask for: a group's requests share it. `number` is its alone."""
+    """What the `Sample`s that follow ask for: a group's requests share it.
 
-    number: int
+    It goes out before the first of them, and again whenever another spec has gone out in between: the engine
+    keeps the last one alone.
+    """
+
+    id: int
+    """No other spec of this client's process has it."""
     prompt_bytes: int
     """What `prompt` counts against the client's limit."""
     prompt: list[PackedChunk]
@@ -231,27 +250,29 @@ class RequestSpec(_Wire, frozen=True, tag="ask"):
 
 
 class Sample(_Wire, frozen=True, tag="sample"):
-    """RequestSpec `sampler` for samples. `n` numbers the request within the sampler's clone block."""
+    """Ask `sampler` for samples."""
 
     request: int
     sampler: int
-    n: int
-    ask: int
-    """The number of the last `RequestSpec`."""
+    offset: int
+    """The request's place among the `seq_id`s that the sampler's clone has to itself."""
+    spec: int
+    """The id of the last `RequestSpec`, to be sure that it is the one that is meant."""
 
 
 class Cancel(_Wire, frozen=True, tag="cancel"):
+    """Nobody waits for these requests any more."""
+
     requests: list[int]
 
 
 class Query(_Wire, frozen=True, tag="query"):
-    """A question about a session: `capabilities`, `sampler` with its sampling session id, or `heartbeat`,
-    to which the engine itself answers how many seconds ago the server took the last one, None if none yet."""
+    """A question about a session: `capabilities` of its server, or `heartbeat`, to which the engine itself
+    answers how many seconds ago the server took the last one, None if none yet."""
 
     call: int
     session: int
-    what: str
-    argument: str | None = None
+    what: Literal["capabilities", "heartbeat"]
 
 
 class LogTelemetry(_Wire, frozen=True, tag="log_telemetry"):
@@ -262,10 +283,14 @@ class LogTelemetry(_Wire, frozen=True, tag="log_telemetry"):
 
 
 class CloseSampler(_Wire, frozen=True, tag="close_sampler"):
+    """No client and no request has this sampler any more."""
+
     sampler: int
 
 
 class CloseSession(_Wire, frozen=True, tag="close_session"):
+    """End the session's heartbeat, and its samplers with what they have not answered."""
+
     session: int
 
 
@@ -301,10 +326,14 @@ Message = (
 
 
 class SessionInfo(_Wire, frozen=True, tag="session"):
+    """A session is open."""
+
     session_id: str
 
 
 class SamplerInfo(_Wire, frozen=True, tag="sampler"):
+    """A sampler is open; `clone` is the clone id that its `seq_id`s are numbered under."""
+
     sampling_session_id: str
     base_model: str | None
     clone: int

@@ -5,6 +5,9 @@ costs a wait of up to one switch interval (5 ms) per hungry thread to get it bac
 `zmq_send` or `zmq_msg_recv` takes a microsecond or two, so these call libzmq through `ctypes.PyDLL`,
 which keeps the GIL. That also makes one socket safe to share between threads, as long as nothing
 else touches it: the GIL is its lock. Waiting is done on the socket's descriptor, never on the socket.
+
+This relies on an interpreter with a GIL (`tinker_client.gil` refuses others) and on libzmq's ABI;
+tests/sidecar and tests/test_protocol.py fail where either is not given.
 """
 
 from __future__ import annotations
@@ -72,6 +75,7 @@ class GilSocket:
             _msg_close(message)
 
     def close(self) -> None:
+        """Close the socket at once, with what it has not sent."""
         self._handle = ctypes.c_void_p(None)  # A late call gets ENOTSOCK instead of crashing.
         self._socket.close(linger=0)
 

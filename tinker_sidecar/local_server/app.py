@@ -29,6 +29,8 @@ MAX_BODY_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Route:
+    """Which method a path takes, and who handles it."""
+
     method: str
     handler: Handler
     decode: Callable[[bytes], Any] | None = None
@@ -38,10 +40,12 @@ class Route:
 
 
 def get(handler: Handler, *, open: bool = False) -> Route:  # noqa: A002
+    """A route that reads no body."""
     return Route("GET", handler, None, open)
 
 
 def post(handler: Handler, body: type[msgspec.Struct]) -> Route:
+    """A route whose body is decoded into `body`."""
     return Route("POST", handler, msgspec.json.Decoder(body).decode)
 
 

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,7 +19,7 @@ from tinker_sidecar.local_server.model import ServedModel
 from tinker_sidecar.local_server.options import ServerOptions, client_flags
 from tinker_sidecar.local_server.quirks import Quirk
 from tinker_sidecar.local_server.server import serve as run_server
-from tinker_sidecar.processes.parent import end_with_parent
+from tinker_sidecar.processes.parent import watch_parent
 
 __all__ = ["serve"]
 
@@ -27,11 +28,15 @@ _SEE = "see docs/local_server.md"
 
 
 class EngineName(StrEnum):
+    """What may run behind the server."""
+
     TINY = "tiny"
     SIM = "sim"
 
 
 class ResultEncoding(StrEnum):
+    """How results are written."""
+
     AUTO = "auto"
     JSON = "json"
     PROTOBUF = "protobuf"
@@ -103,7 +108,7 @@ def serve(
         ),
     ] = None,
     fault_seed: Annotated[int, typer.Option(metavar="N", help="Which requests the faults hit.")] = 0,
-    watch_parent: Annotated[int | None, typer.Option(hidden=True, metavar="PID")] = None,
+    parent: Annotated[int | None, typer.Option("--watch-parent", hidden=True, metavar="PID")] = None,
 ) -> None:
     """Run a Tinker API server on this machine.
 
@@ -131,14 +136,14 @@ def serve(
     )
     logging.basicConfig(level=logging.WARNING, format=f"{_NAME}: %(levelname)s: %(message)s")
     model = _sim(latency, jitter, tokens_per_second, fail_token) if engine is EngineName.SIM else _tiny()
-    uvloop.run(_serve(model, options, listener, watch_parent))
+    uvloop.run(_serve(model, options, listener, parent))
 
 
 async def _serve(
-    model: ServedModel, options: ServerOptions, listener: socket.socket, watch_parent: int | None
+    model: ServedModel, options: ServerOptions, listener: socket.socket, parent: int | None
 ) -> None:
-    if watch_parent is not None:
-        end_with_parent(watch_parent)
+    if parent is not None:
+        watch_parent(parent, partial(os._exit, 0))
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -186,10 +191,7 @@ def _sim(latency: float, jitter: float, tokens_per_second: float, fail_token: in
 
 
 def _tiny() -> ServedModel:
-    # Its matrices are too small to share: OpenBLAS's threads would only fight the rest of the machine.
-    # Read when numpy is first imported, which nothing before this does.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from tinker_sidecar.local_server.engines.tiny import TinyEngine
+    from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
 
     return ServedModel(
         engine=TinyEngine(),

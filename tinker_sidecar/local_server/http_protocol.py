@@ -28,6 +28,9 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class JoiningProtocol(HttpToolsProtocol):
+    """What uvicorn makes of each connection."""
+
+    # asyncio's types promise any kind of transport here, and uvicorn's the one of a stream.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         joined = _JoinedWrites(transport, self.loop)
         self._extensions: dict[str, Any] = {RESET: joined.reset}

@@ -41,6 +41,7 @@ class Journal:
         self._sessions: dict[str, SessionLog] = {}
 
     def open(self, session_id: str) -> SessionLog:
+        """Begin the log of a session; the oldest makes room for it."""
         log = SessionLog(created=self._clock())
         self._sessions[session_id] = log
         if len(self._sessions) > _SESSIONS:
@@ -48,6 +49,7 @@ class Journal:
         return log
 
     def snapshot(self) -> dict[str, object]:
+        """All of it, with the time now, for JSON."""
         sessions = {
             session_id: {
                 "created": log.created,

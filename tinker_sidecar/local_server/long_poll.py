@@ -11,6 +11,7 @@ Waiters = list[asyncio.Future[None]]
 
 
 def wake(waiters: Waiters) -> None:
+    """Let all of them go on."""
     for waiter in waiters:
         _release(waiter)
     waiters.clear()
@@ -46,6 +47,7 @@ class LongPolls:
                 waiters.remove(waiter)
 
     def close(self) -> None:
+        """Let all go on, now and from now on."""
         self.closed = True
         for waiter in list(self._parked):
             _release(waiter)

@@ -15,6 +15,8 @@ __all__ = ["ServedModel"]
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
+    """What the routes need to know of the model."""
+
     engine: GenerationEngine
     label: str
     """Names the engine in a line of log, and a simulation a simulation."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from tinker_sidecar.local_server.promises import Promises, ServedPromise
+from tinker_sidecar.local_server.promises import Promises
 from tinker_sidecar.local_server.responses import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tinker_sidecar.local_server.engines import GenerationEngine, GenerationRequest
-    from tinker_sidecar.local_server.sessions import ServedSampler, Sessions
+    from tinker_sidecar.local_server.served_sampler import ServedPromise, ServedSampler
+    from tinker_sidecar.local_server.sessions import Sessions
     from tinker_sidecar.local_server.wire import TensorBody
 
 __all__ = ["NumberedPromises"]

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinker_sidecar.local_server.long_poll import wake
 from tinker_sidecar.local_server.responses import HttpError
 from tinker_sidecar.local_server.results import to_protobuf
+from tinker_sidecar.local_server.served_sampler import ServedFailure, ServedPromise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tinker_sidecar.local_server.engines import GenerationEngine, GenerationRequest
-    from tinker_sidecar.local_server.long_poll import Waiters
-    from tinker_sidecar.local_server.sessions import Clone, ServedSampler, Sessions
+    from tinker_sidecar.local_server.served_sampler import ServedSampler
+    from tinker_sidecar.local_server.sessions import Sessions
     from tinker_sidecar.local_server.wire import TensorBody
 
-__all__ = ["Promises", "ServedFailure", "ServedPromise"]
+__all__ = ["Promises"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,52 +29,6 @@ RETRIEVED_GRACE = 30.0
 """Seconds a fetched result is kept for a client that lost the answer."""
 RETRIEVED_BYTES = 128 << 20
 UNRETRIEVED_BYTES = 2 << 30
-_PROMISE_BYTES = 1024
-"""About what a promise weighs without its payload."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServedFailure:
-    error: str
-    category: str
-
-
-class ServedPromise:
-    """One request: pending until it has a `payload` (the protobuf result) or a `failure`."""
-
-    __slots__ = (
-        "clone",
-        "failure",
-        "gone",
-        "num_samples",
-        "payload",
-        "request_id",
-        "sampler",
-        "seq_id",
-        "task",
-        "waiters",
-    )
-
-    def __init__(self, sampler: ServedSampler, seq_id: int, num_samples: int) -> None:
-        self.sampler = sampler
-        self.clone: Clone = sampler.clone_of(seq_id)
-        self.seq_id = seq_id
-        self.request_id = f"{sampler.sampler_id}:{seq_id}"
-        self.num_samples = num_samples
-        self.task: asyncio.Task[None] | None = None
-        self.payload: bytes | None = None
-        self.failure: ServedFailure | None = None
-        self.gone = False
-        """Dropped by the server: asking for it is a 410."""
-        self.waiters: Waiters = []
-
-    @property
-    def done(self) -> bool:
-        return self.payload is not None or self.failure is not None
-
-    @property
-    def size(self) -> int:
-        return _PROMISE_BYTES + len(self.payload or b"")
 
 
 class Promises:
@@ -108,7 +62,7 @@ class Promises:
         promise = ServedPromise(sampler, seq_id, request.num_samples)
         sampler.promises[seq_id] = promise
         promise.clone.highest_seq_id = max(promise.clone.highest_seq_id, seq_id)
-        sampler.session.log.submitted.append(self._clock())
+        sampler.log.submitted.append(self._clock())
         self._pending += 1
         promise.task = asyncio.create_task(self._generate(promise, request, target))
         return promise
@@ -130,8 +84,8 @@ class Promises:
             promise.task.cancel()
             self._finish(promise, ServedFailure("the request was cancelled", "user"))
 
-    def retrieved(self, promise: ServedPromise) -> None:
-        """Note that a client has been sent the result."""
+    def note_retrieved(self, promise: ServedPromise) -> None:
+        """A client is being sent the result: from now on it is kept for a while only."""
         if self._unretrieved.remove(promise):
             self._drop(self._retrieved.add(promise, self._clock()))
 
@@ -145,7 +99,7 @@ class Promises:
 
     def sweep(self) -> None:
         """Drop what was fetched long enough ago."""
-        self._drop(self._retrieved.older_than(self._clock() - RETRIEVED_GRACE))
+        self._drop(self._retrieved.take_older_than(self._clock() - RETRIEVED_GRACE))
 
     def end(self, sampler: ServedSampler) -> None:
         """Stop and drop all requests of a sampler whose session has ended."""
@@ -170,7 +124,7 @@ class Promises:
             promise.failure = outcome
         else:
             promise.payload = outcome
-            promise.sampler.session.log.completed.append(now)
+            promise.sampler.log.completed.append(now)
         promise.task = None
         self._pending -= 1
         wake(promise.waiters)
@@ -217,12 +171,13 @@ class _Shelf:
         return evicted
 
     def remove(self, promise: ServedPromise) -> bool:
+        """Take it down; False if it was not there."""
         if self._promises.pop(promise, None) is None:
             return False
         self._bytes -= promise.size
         return True
 
-    def older_than(self, deadline: float) -> list[ServedPromise]:
+    def take_older_than(self, deadline: float) -> list[ServedPromise]:
         """Take down what was shelved before `deadline`."""
         taken = []
         while self._promises and next(iter(self._promises.values())) < deadline:

@@ -59,7 +59,7 @@ class RequestLog:
         """`app`, with each of its API requests noted."""
 
         async def record(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-            route = self._route(scope["path"])
+            route = self._open_route(scope["path"])
             if route is None:
                 return await app(scope, receive, send)
             status: int | None = None
@@ -93,7 +93,8 @@ class RequestLog:
             "most_bytes_at_once": {route.name: route.most_bytes for route in self._routes.values()},
         }
 
-    def _route(self, path: str) -> _Route | None:
+    def _open_route(self, path: str) -> _Route | None:
+        """What is kept of the route that `path` leads to, from its first request on; None outside the API."""
         name = route_name(path)
         # A path that leads nowhere must not grow the log.
         if name is None or name not in _NAMES:

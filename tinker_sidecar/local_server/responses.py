@@ -25,6 +25,8 @@ class RequestHead(msgspec.Struct):
 
 
 class HttpAnswer(msgspec.Struct):
+    """A whole answer: its body, and what its head says."""
+
     body: bytes
     status: int = 200
     content_type: bytes = JSON
@@ -40,10 +42,12 @@ class HttpError(Exception):
         self.headers = headers
 
     def response(self) -> HttpAnswer:
+        """The answer that the request ends with."""
         return json_response({"detail": str(self)}, self.status, self.headers)
 
 
 def json_response(value: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> HttpAnswer:
+    """An answer of `value` as JSON."""
     return HttpAnswer(_encode(value), status, JSON, headers)
 
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from tinker_sidecar.local_server.long_poll import LongPolls
     from tinker_sidecar.local_server.model import ServedModel
     from tinker_sidecar.local_server.options import ServerOptions
-    from tinker_sidecar.local_server.promises import Promises, ServedFailure, ServedPromise
+    from tinker_sidecar.local_server.promises import Promises
     from tinker_sidecar.local_server.responses import RequestHead
+    from tinker_sidecar.local_server.served_sampler import ServedFailure, ServedPromise
     from tinker_sidecar.local_server.sessions import Sessions
 
 __all__ = ["SamplingRoutes"]
@@ -33,6 +34,8 @@ _FEED_POLL = 30.0
 
 
 class SamplingRoutes:
+    """The handlers of these routes; each takes a decoded body and the request's head."""
+
     def __init__(
         self,
         model: ServedModel,
@@ -48,6 +51,7 @@ class SamplingRoutes:
         self._long_polls = long_polls
 
     async def asample(self, body: SampleRequest, head: RequestHead) -> HttpAnswer:
+        """Begin a request, or find the one that has this `seq_id`, and name it."""
         sampler = self._sessions.sampler(body.sampling_session_id)
         promise = self._promises.repeated(sampler, body.seq_id)
         if promise is None:
@@ -59,6 +63,7 @@ class SamplingRoutes:
         return self._accepted(promise)
 
     async def retrieve_future(self, body: RetrieveFuture, head: RequestHead) -> HttpAnswer:
+        """Wait for a request's result, as long as a poll may last."""
         promise = self._promises.find(body.request_id)
         if not promise.done:
             await self._long_polls.park(promise.waiters, self._options.long_poll)
@@ -68,15 +73,16 @@ class SamplingRoutes:
         if promise.payload is not None:
             return self._result(promise, promise.payload, body.allow_metadata_only, head)
         if promise.failure is not None:
-            self._promises.retrieved(promise)
+            self._promises.note_retrieved(promise)
             return self._failed(promise.failure)
         self._refuse_when_closing()
         return self._pending(body)
 
     async def retrieve_futures(self, body: RetrieveFutures, head: RequestHead) -> HttpAnswer:
+        """Wait for any of a client's requests to be done, and say which are."""
         target = body.target
         sampler = self._sessions.sampler(target.sampling_session_id)
-        feed = sampler.feed(target.cloned_sampler_id)
+        feed = sampler.open_feed(target.cloned_sampler_id)
         if body.prev_cursor > feed.cursor:
             raise HttpError(
                 400, f"prev_cursor is {body.prev_cursor}; this client was given {feed.cursor} at most"
@@ -94,6 +100,7 @@ class SamplingRoutes:
         return json_response(CompletionsAnswer(completions, feed.cursor))
 
     async def cancel_future(self, body: CancelFuture, head: RequestHead) -> HttpAnswer:
+        """Stop a request."""
         self._promises.cancel(self._promises.find(body.request_id))
         return json_response(Empty())
 
@@ -114,7 +121,7 @@ class SamplingRoutes:
     ) -> HttpAnswer:
         if allow_metadata_only and len(payload) > self._options.inline_result_bytes:
             return json_response({"status": "complete_metadata", "response_payload_size": len(payload)})
-        self._promises.retrieved(promise)
+        self._promises.note_retrieved(promise)
         if self._wants_protobuf(head):
             return HttpAnswer(payload, content_type=PROTOBUF)
         return HttpAnswer(to_json(payload))

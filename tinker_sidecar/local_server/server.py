@@ -22,7 +22,8 @@ from tinker_sidecar.local_server.long_poll import LongPolls
 from tinker_sidecar.local_server.numbered_promises import NumberedPromises
 from tinker_sidecar.local_server.paths import API
 from tinker_sidecar.local_server.promises import Promises
-from tinker_sidecar.local_server.quirks import ABSENT_WITH_FEW_ROUTES, Quirk, QuirkySamplingRoutes
+from tinker_sidecar.local_server.quirks import ABSENT_WITH_FEW_ROUTES, Quirk
+from tinker_sidecar.local_server.quirky_routes import QuirkySamplingRoutes
 from tinker_sidecar.local_server.request_log import RequestLog
 from tinker_sidecar.local_server.sampling_routes import SamplingRoutes
 from tinker_sidecar.local_server.service_routes import ServiceRoutes

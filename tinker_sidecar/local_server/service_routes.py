@@ -31,6 +31,8 @@ __all__ = ["ServiceRoutes"]
 
 
 class ServiceRoutes:
+    """The handlers of these routes; each takes a decoded body and the request's head."""
+
     def __init__(
         self,
         model: ServedModel,
@@ -48,18 +50,23 @@ class ServiceRoutes:
         self._request_log = request_log
 
     async def healthz(self, body: None, head: RequestHead) -> HttpAnswer:
+        """Say that the server is there, to anybody."""
         return json_response({"status": "ok"})
 
     async def client_config(self, body: ClientConfigRequest, head: RequestHead) -> HttpAnswer:
+        """The flags that a client reads once."""
         return json_response(self._options.client_config)
 
     async def dynamic_config(self, body: ClientConfigRequest, head: RequestHead) -> HttpAnswer:
+        """The flags that a client reads again from time to time."""
         return json_response(self._options.dynamic_config)
 
     async def auth_token(self, body: Empty, head: RequestHead) -> HttpAnswer:
+        """Trade the API key, which has been checked already, for a token that expires."""
         return json_response({"jwt": self._gate.issue_token()})
 
     async def capabilities(self, body: None, head: RequestHead) -> HttpAnswer:
+        """Which model there is."""
         engine = self._model.engine
         model = SupportedModelAnswer(
             model_name=engine.base_model,
@@ -71,15 +78,18 @@ class ServiceRoutes:
         return json_response(CapabilitiesAnswer([model]))
 
     async def create_session(self, body: CreateSession, head: RequestHead) -> HttpAnswer:
+        """Open a session."""
         session = self._sessions.create()
         answer = {"type": "create_session", "session_id": session.session_id}
         return json_response(answer | {"info_message": f"a local server; {self._model.description}"})
 
     async def session_heartbeat(self, body: Heartbeat, head: RequestHead) -> HttpAnswer:
+        """Keep a session alive."""
         self._sessions.heartbeat(body.session_id)
         return json_response({"type": "session_heartbeat"})
 
     async def create_sampling_session(self, body: CreateSamplingSession, head: RequestHead) -> HttpAnswer:
+        """Open a sampling session. Whatever weights `model_path` names, they are the served model's."""
         if body.base_model is None and body.model_path is None:
             raise HttpError(400, "either base_model or model_path is needed")
         if body.base_model is not None:
@@ -93,18 +103,23 @@ class ServiceRoutes:
         return json_response({"type": "create_sampling_session", "sampling_session_id": sampler.sampler_id})
 
     async def join_sampling_session(self, body: JoinSamplingSession, head: RequestHead) -> HttpAnswer:
+        """Hand out a number to another client of a sampling session."""
         number = self._sessions.sampler(body.sampling_session_id).join()
         return json_response({"type": "join_sampling_session", "client_counter": number})
 
     async def get_sampler(self, body: None, head: RequestHead) -> HttpAnswer:
+        """What a sampling session samples from."""
         sampler = self._sessions.sampler(head.path_tail)
         return json_response(SamplerAnswer(sampler.sampler_id, sampler.base_model, sampler.model_path))
 
     async def telemetry(self, body: TelemetryBody, head: RequestHead) -> HttpAnswer:
+        """Take a client's telemetry and forget it."""
         return json_response({"status": "accepted"})
 
     async def journal(self, body: None, head: RequestHead) -> HttpAnswer:
+        """When the server heard from each session, and when it had results."""
         return json_response(self._journal.snapshot())
 
     async def requests(self, body: None, head: RequestHead) -> HttpAnswer:
+        """What was asked and answered when."""
         return json_response(self._request_log.snapshot())

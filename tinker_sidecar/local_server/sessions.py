@@ -6,83 +6,22 @@ import uuid
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from tinker_sidecar.local_server.completions import CompletionFeed
 from tinker_sidecar.local_server.responses import HttpError
+from tinker_sidecar.local_server.served_sampler import ServedSampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tinker_sidecar.local_server.journal import Journal, SessionLog
-    from tinker_sidecar.local_server.promises import ServedPromise
 
-__all__ = ["Clone", "ServedSampler", "ServedSession", "Sessions"]
-
-CLONE_BLOCK = 1_000_000_000
-"""How many requests one client of a sampling session may number."""
+__all__ = ["ServedSession", "Sessions"]
 
 _ENDED_REMEMBERED = 10_000
 
 
-class Clone:
-    """One client of a sampling session, whose `seq_id`s lie in a block of their own."""
-
-    __slots__ = ("feed", "highest_seq_id")
-
-    def __init__(self) -> None:
-        self.highest_seq_id = -1
-        self.feed: CompletionFeed | None = None
-        """Kept from the first `retrieve_futures` on: few clients ask for it."""
-
-
-class ServedSampler:
-    """A sampling session: what `asample` names."""
-
-    __slots__ = ("base_model", "clones", "model_path", "promises", "sampler_id", "session")
-
-    def __init__(
-        self, sampler_id: str, session: ServedSession, base_model: str, model_path: str | None
-    ) -> None:
-        self.sampler_id = sampler_id
-        self.session = session
-        self.base_model = base_model
-        self.model_path = model_path
-        self.clones = {0: Clone()}
-        self.promises: dict[int, ServedPromise] = {}
-        """By `seq_id`: the same number again is the same request."""
-
-    def clone_of(self, seq_id: int) -> Clone:
-        return self.clone(seq_id // CLONE_BLOCK)
-
-    def clone(self, number: int) -> Clone:
-        clone = self.clones.get(number)
-        if clone is None:
-            clone = self.clones[number] = Clone()
-        return clone
-
-    def has_seen(self, seq_id: int) -> bool:
-        """Whether the clone that owns `seq_id` has come that far."""
-        clone = self.clones.get(seq_id // CLONE_BLOCK)
-        return clone is not None and seq_id <= clone.highest_seq_id
-
-    def join(self) -> int:
-        """Hand out a clone number nobody has used."""
-        number = len(self.clones)
-        while number in self.clones:
-            number += 1
-        self.clone(number)
-        return number
-
-    def feed(self, clone_number: int) -> CompletionFeed:
-        clone = self.clone(clone_number)
-        if clone.feed is None:
-            clone.feed = CompletionFeed()
-            for promise in self.promises.values():
-                if promise.clone is clone and promise.done:
-                    clone.feed.publish(promise)
-        return clone.feed
-
-
 class ServedSession:
+    """What `create_session` opens: kept alive by heartbeats, with sampling sessions within it."""
+
     __slots__ = ("last_heartbeat", "log", "results", "samplers", "session_id")
 
     def __init__(self, session_id: str, log: SessionLog) -> None:
@@ -107,6 +46,7 @@ class Sessions:
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     def create(self) -> ServedSession:
+        """Open a session, whose first heartbeat is due `timeout` seconds from now."""
         session_id = str(uuid.uuid4())
         session = ServedSession(session_id, self._journal.open(session_id))
         self._live[session_id] = session
@@ -134,7 +74,7 @@ class Sessions:
         session = self.session(session_id)
         sampler = session.samplers.get(seq_id)
         if sampler is None:
-            sampler = ServedSampler(f"{session_id}:sample:{seq_id}", session, base_model, model_path)
+            sampler = ServedSampler(f"{session_id}:sample:{seq_id}", session.log, base_model, model_path)
             session.samplers[seq_id] = sampler
             self._samplers[sampler.sampler_id] = sampler
         return sampler

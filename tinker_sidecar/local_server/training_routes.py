@@ -28,17 +28,20 @@ class TrainingRoutes:
         self._sampling = sampling
 
     async def create_model(self, body: CreateModel, head: RequestHead) -> HttpAnswer:
+        """Name a model that stands for the served one."""
         self._model.check_name(body.base_model)
         session = self._sessions.session(body.session_id)
         model_id = f"{session.session_id}:train:{body.model_seq_id}"
         return _accepted(session, model_id, {"model_id": model_id})
 
     async def get_info(self, body: GetInfo, head: RequestHead) -> HttpAnswer:
+        """Say of a model that it is the served one."""
         self._session_of(body.model_id)
         name = self._model.engine.base_model
         return json_response({"model_id": body.model_id, "model_data": {"model_name": name}})
 
     async def save_weights_for_sampler(self, body: SaveWeightsForSampler, head: RequestHead) -> HttpAnswer:
+        """Give the model's weights a path, or open a sampling session of it."""
         session = self._session_of(body.model_id)
         request_id = f"{body.model_id}:{body.seq_id}"
         if body.path is not None:
@@ -53,6 +56,7 @@ class TrainingRoutes:
         return _accepted(session, request_id, {"sampling_session_id": sampler.sampler_id})
 
     async def retrieve_future(self, body: RetrieveFuture, head: RequestHead) -> HttpAnswer:
+        """The result of one of these requests, which is there at once; others are waited for."""
         session_id, of_a_model, _ = body.request_id.partition(":train:")
         if not of_a_model:
             return await self._sampling.retrieve_future(body, head)

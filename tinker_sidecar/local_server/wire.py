@@ -1,7 +1,7 @@
 """The JSON bodies of the Tinker API, as far as sampling needs it.
 
 Decoding is strict: a field that is missing, of the wrong type or unknown is refused, so that a
-client's mistake shows here and not as a strange result.
+client's mistake shows here and not as a strange result. The docstring of each names its route.
 """
 
 from __future__ import annotations
@@ -56,14 +56,18 @@ class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Empty(_Body):
-    pass
+    """A body without fields, as of `auth/token`, and an answer without any."""
 
 
 class ClientConfigRequest(_Body):
+    """`client/config` and `client/dynamic_config`."""
+
     sdk_version: str
 
 
 class CreateSession(_Body):
+    """`create_session`."""
+
     tags: list[str]
     sdk_version: str
     user_metadata: dict[str, Any] | None = None
@@ -73,11 +77,15 @@ class CreateSession(_Body):
 
 
 class Heartbeat(_Body):
+    """`session_heartbeat`."""
+
     session_id: str
     type: Literal["session_heartbeat"] = "session_heartbeat"
 
 
 class CreateSamplingSession(_Body):
+    """`create_sampling_session`: a sampler of `base_model`, or of the weights at `model_path`."""
+
     session_id: str
     sampling_session_seq_id: Count
     base_model: str | None = None
@@ -86,17 +94,23 @@ class CreateSamplingSession(_Body):
 
 
 class JoinSamplingSession(_Body):
+    """`join_sampling_session`: another client asks for a number of its own."""
+
     sampling_session_id: str
     type: Literal["join_sampling_session"] = "join_sampling_session"
 
 
 class SamplerAnswer(_Answer):
+    """What `samplers/{id}` answers."""
+
     sampler_id: str
     base_model: str
     model_path: str | None = None
 
 
 class SupportedModelAnswer(_Answer):
+    """One model in `get_server_capabilities`."""
+
     model_name: str
     max_context_length: int
     description: str
@@ -105,10 +119,14 @@ class SupportedModelAnswer(_Answer):
 
 
 class CapabilitiesAnswer(_Answer):
+    """What `get_server_capabilities` answers."""
+
     supported_models: list[SupportedModelAnswer]
 
 
 class TelemetryBody(_Body):
+    """`telemetry`. What it says is not kept."""
+
     events: list[dict[str, Any]]
     platform: str
     sdk_version: str
@@ -120,6 +138,8 @@ class TelemetryBody(_Body):
 
 
 class CreateModel(_Body):
+    """`create_model`: a model to train, here the served one as it is."""
+
     session_id: str
     model_seq_id: Count
     base_model: str
@@ -130,11 +150,15 @@ class CreateModel(_Body):
 
 
 class GetInfo(_Body):
+    """`get_info`: which model it was that `create_model` made."""
+
     model_id: str
     type: Literal["get_info"] = "get_info"
 
 
 class SaveWeightsForSampler(_Body):
+    """`save_weights_for_sampler`: to a `path`, or straight into a sampling session."""
+
     model_id: str
     seq_id: Count
     path: str | None = None
@@ -149,22 +173,30 @@ class SaveWeightsForSampler(_Body):
 
 
 class TextChunkBody(_Body, tag_field="type", tag="encoded_text"):
+    """Token ids in a prompt."""
+
     tokens: list[int]
 
 
 class ImageChunkBody(_Body, tag_field="type", tag="image"):
+    """An image in a prompt; JSON has its bytes in base64."""
+
     data: bytes
     format: Literal["png", "jpeg"]
     expected_tokens: Count | None = None
 
 
 class ImagePointerChunkBody(_Body, tag_field="type", tag="image_asset_pointer"):
+    """An image in a prompt by its place."""
+
     location: str
     format: Literal["png", "jpeg"]
     expected_tokens: Count | None = None
 
 
 class DmelChunkBody(_Body, tag_field="type", tag="dmel"):
+    """Sound in a prompt; JSON has its bytes in base64."""
+
     dmel: bytes
 
 
@@ -172,10 +204,14 @@ ChunkBody = TextChunkBody | ImageChunkBody | ImagePointerChunkBody | DmelChunkBo
 
 
 class Prompt(_Body):
+    """The chunks that a model reads one after the other."""
+
     chunks: list[ChunkBody]
 
 
 class SamplingParamsBody(_Body):
+    """How to sample. What is left out has the protocol's default."""
+
     max_tokens: int | None = None
     seed: int | None = None
     stop: str | list[str | int] | None = None
@@ -185,6 +221,8 @@ class SamplingParamsBody(_Body):
 
 
 class TensorBody(_Body):
+    """Numbers in a shape: dense, or sparse with both kinds of index."""
+
     data: list[int | float]
     dtype: Literal["int64", "float32"]
     shape: list[Count] | None = None
@@ -193,6 +231,8 @@ class TensorBody(_Body):
 
 
 class SampleRequest(_Body):
+    """`asample`: what to sample, and what to say about the prompt."""
+
     sampling_session_id: str
     seq_id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     prompt: msgspec.Raw
@@ -213,6 +253,8 @@ class SampleRequest(_Body):
 
 
 class SampleAccepted(_Answer):
+    """What `asample` answers: the name to ask for the result by."""
+
     request_id: str
     sample_sequence_ids: list[str]
 
@@ -221,17 +263,23 @@ class SampleAccepted(_Answer):
 
 
 class RetrieveFuture(_Body):
+    """`retrieve_future`: wait for a request's result."""
+
     request_id: str
     allow_metadata_only: bool = False
 
 
 class FuturesTarget(_Body):
+    """Whose requests `retrieve_futures` is about: one client's of a sampling session."""
+
     sampling_session_id: str
     cloned_sampler_id: Count = 0
     type: Literal["sampling_session"] = "sampling_session"
 
 
 class RetrieveFutures(_Body):
+    """`retrieve_futures`: wait for any of a client's requests to be done."""
+
     target: FuturesTarget
     prev_cursor: Count = 0
     timeout: Annotated[float, msgspec.Meta(ge=0)] | None = None
@@ -239,15 +287,21 @@ class RetrieveFutures(_Body):
 
 
 class Completed(_Answer):
+    """One request that is done, in the answer of `retrieve_futures`."""
+
     state: Literal["finished", "failed"]
     request_id: str
     response_payload_uncompressed_size: int | None = None
 
 
 class CompletionsAnswer(_Answer):
+    """What `retrieve_futures` answers; `cursor` is the next poll's `prev_cursor`."""
+
     completions: list[Completed]
     cursor: int
 
 
 class CancelFuture(_Body):
+    """`cancel_future`: nobody waits for this request any more."""
+
     request_id: str

@@ -2,6 +2,7 @@
 
 Guards for generated code, as graders use them, set `os.kill`, `os.unlink` or `subprocess.Popen` to None in
 their own process. What the end needs is therefore looked up here, at import, and not when it is called.
+`tests/reliability/test_guarded_programs.py` fails if something is forgotten.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _LOST = 256
 def how_it_ended(process: subprocess.Popen[bytes], patience: float) -> str | None:
     """Wait `patience` seconds for the end of `process`, and say how it was; None: it runs on.
 
-    `Popen.wait` says 0 if the status is lost, as with `SIGCHLD` ignored.
+    It asks `waitpid` itself, again and again, since `Popen.wait` says 0 where the status is lost: where
+    `SIGCHLD` is ignored, or somebody else in this program has waited for the process.
     """
     deadline = monotonic() + patience
     while process.returncode is None:
@@ -57,7 +59,7 @@ def remove_folder(folder: str) -> None:
 
 
 def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
-    """False: it is not ours to end, as this program has become another user meanwhile."""
+    """Send a signal unless the process has ended; False: we may not, having become another user meanwhile."""
     if how_it_ended(process, 0) is None:
         try:
             send_signal(process.pid, number)
@@ -71,6 +73,12 @@ def _describe(code: int) -> str:
         return "ended, its status lost: SIGCHLD is ignored here, or something else has waited for it"
     if code >= 0:
         return f"exited with status {code}"
+    return f"was killed by {_signal_name(-code)}"
+
+
+def _signal_name(number: int) -> str:
+    """`SIGKILL`, or the number; of the real-time signals only the first and the last have names."""
     with contextlib.suppress(ValueError):
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"was killed by signal {-code}"
+        return signal.Signals(number).name
+    first = getattr(signal, "SIGRTMIN", number)  # Not on macOS.
+    return f"signal {number}" + (f" (SIGRTMIN+{number - first})" if number > first else "")

@@ -20,13 +20,17 @@ _ADVICE = (
 _STANDARD_LIBRARY = str(Path(os_file).parent)
 
 _SEARCH_PATH = "_TINKER_SIDECAR_SEARCH_PATH"
-"""The variable that tells a child where to look for modules, a folder a line. It unsets it, so a process that
-has it set is no child of ours but a program that was taken for an interpreter."""
+"""The variable that tells a child where to look for modules, a folder a line.
+
+The child unsets it. A process that has it set is therefore no child of ours, but the user's program, which
+ignored the arguments that would have made an interpreter of it, as a frozen program does.
+"""
 
 _BOOTSTRAP = (
     "import os, sys; "
     rf"sys.path[:0] = os.environ.pop('{_SEARCH_PATH}').split('\n'); "
-    "import tinker_sidecar; del sys.path[0]; "  # That folder was for this one package.
+    # The first folder is there for this one package, and may hold others of other versions.
+    "import tinker_sidecar; del sys.path[0]; "
     "import runpy; del sys.argv[:2]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
 
@@ -34,8 +38,9 @@ _BOOTSTRAP = (
 def module_command(module: str, *arguments: str) -> list[str]:
     """The command line of `python -m module` with this interpreter's options and search path.
 
-    It needs `module_environment`. A `types.py` or `logging.py` in the user's working folder is not ours to
-    import, hence `-P`. Raises `RuntimeError` where there is no interpreter.
+    The process has to be given `module_environment`. Python would look for modules in the working folder
+    first, where a `types.py` or `logging.py` of the user's may lie; `-P` keeps it from that. Raises
+    `RuntimeError` where there is no interpreter.
     """
     if _SEARCH_PATH in environ:
         raise RuntimeError(
@@ -58,8 +63,8 @@ def module_environment() -> dict[str, str]:
 def _search_path() -> list[str]:
     """This process's, with the standard library first and what lies beside the user's script last.
 
-    So no module of the user's takes the place of one that the child needs: not his `types.py`, which
-    `PYTHONPATH` would put first, nor his `click.py`.
+    So no module of the user's takes the place of one that the child needs: not a `types.py`, which
+    `PYTHONPATH` would put before the standard library, nor a `click.py` that is not the library of that name.
     """
     working_folder = _working_folder()
     script = getattr(sys.modules.get("__main__"), "__file__", None) or ""

@@ -1,25 +1,44 @@
-"""Ending with the parent process, however it ends."""
+"""Noticing the end of the parent process, however it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 
-__all__ = ["end_with_parent"]
+__all__ = ["watch_parent"]
 
 
-def end_with_parent(pid: int) -> None:
-    """Exit this process as soon as its parent `pid` is gone. Call it on the event loop's thread."""
+def watch_parent(pid: int, gone: Callable[[], object], *, or_stdin: bool = False) -> None:
+    """Call `gone` as soon as process `pid`, the parent of this one, has ended, however it did.
+
+    To be called on the event loop's thread. `gone` may be called more than once.
+
+    What is watched is a pidfd: a descriptor that the system makes readable when the process ends. Where there
+    is none it is stdin, a pipe whose other end the parent has: it ends with the parent, too, but not while a
+    process that the parent has forked holds it open. With `or_stdin` the end of stdin always counts, because
+    the parent closes that pipe to have this process end.
+    """
     loop = asyncio.get_running_loop()
-    try:
-        watched = os.pidfd_open(pid)
-    except ProcessLookupError:
-        os._exit(0)
-    except (AttributeError, OSError):
-        # No pidfd here. The parent holds the other end of stdin, which ends with it.
-        watched = sys.stdin.fileno()
-    loop.add_reader(watched, os._exit, 0)
-    # It may have died, and its number gone to another process, before the watch was armed.
+    pidfd = _open_pidfd(pid)
+    if pidfd is not None:
+        loop.add_reader(pidfd, gone)
     if os.getppid() != pid:
-        os._exit(0)
+        # The parent ended before the watch began, and its pid may be another process's by now.
+        gone()
+    elif or_stdin or pidfd is None:
+        stdin = sys.stdin.fileno()
+        loop.add_reader(stdin, _call_at_end, stdin, gone)
+
+
+def _open_pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # Not Linux, or forbidden, or the process has ended.
+        return None
+
+
+def _call_at_end(descriptor: int, gone: Callable[[], object]) -> None:
+    if not os.read(descriptor, 4096):
+        gone()

@@ -73,6 +73,8 @@ class GenerationEngine(Protocol):
     vocab_size: int
     max_context_length: int
 
-    async def generate(self, request: GenerationRequest) -> GenerationResult: ...
+    async def generate(self, request: GenerationRequest) -> GenerationResult:
+        """The result of one request, which has been validated."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give back what it has taken; it is not used again."""

@@ -103,6 +103,7 @@ class SimEngine:
         self._latest: tuple[list[int], hashlib.blake2b] | None = None
 
     async def generate(self, request: GenerationRequest) -> GenerationResult:
+        """What this request is always answered, after its delay."""
         digest = self._prompt_digest(request.prompt)
         starts = [_start(digest, request.seed, index) for index in range(request.num_samples)]
         completions = [_completion(request, start) for start in starts]

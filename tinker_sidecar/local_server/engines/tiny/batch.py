@@ -39,6 +39,7 @@ class Job:
             self.future.set_result(replace(self.result, completions=completions))
 
     def fail(self, error: Exception) -> None:
+        """Hand over an error, unless there is a result or nobody waits."""
         if not self.future.done() and self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
 

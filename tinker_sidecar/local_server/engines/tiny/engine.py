@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 # Matrices this small gain nothing from BLAS's threads, which spin on cores that others need (on a busy
-# machine: a tenth of the speed). It only helps here if numpy has not been imported yet.
+# machine: a tenth of the speed). OpenBLAS reads this when numpy is first imported, which is below.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tinker_sidecar.local_server.engines.tiny import BASE_MODEL, FOLDER
@@ -79,7 +79,7 @@ class TinyEngine:
     def _run(self) -> None:
         try:
             while self._receive():
-                if joining := self._joining():
+                if joining := self._take_joining():
                     self._batch.add(joining)
                 if len(self._batch):
                     self._batch.step()
@@ -101,8 +101,8 @@ class TinyEngine:
             return False
         return True
 
-    def _joining(self) -> list[Job]:
-        """The waiting jobs that fit beside what runs. One too big to fit anywhere runs alone."""
+    def _take_joining(self) -> list[Job]:
+        """Take the waiting jobs that fit beside what runs. One too big to fit anywhere runs alone."""
         joining: list[Job] = []
         sequences, longest = len(self._batch), 0
         while self._waiting:

@@ -39,6 +39,7 @@ class ModelConfig:
 
     @property
     def head_width(self) -> int:
+        """The features of one attention head."""
         return self.width // self.heads
 
     @classmethod

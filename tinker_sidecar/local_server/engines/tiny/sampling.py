@@ -30,6 +30,7 @@ class SamplingSettings:
 
     @classmethod
     def of(cls, requests: Sequence[GenerationRequest]) -> SamplingSettings:
+        """How these requests, one a sequence, want to be sampled."""
         return cls(
             np.array([request.temperature for request in requests], dtype=np.float32),
             np.array([request.top_k for request in requests], dtype=np.int64),

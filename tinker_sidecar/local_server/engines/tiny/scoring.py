@@ -17,6 +17,7 @@ __all__ = ["asks_about_prompt", "score_prompt"]
 
 
 def asks_about_prompt(request: GenerationRequest) -> bool:
+    """Whether the prompt has to be scored at all."""
     return bool(
         request.prompt_logprobs
         or request.topk_prompt_logprobs

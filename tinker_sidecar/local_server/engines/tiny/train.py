@@ -55,6 +55,7 @@ class TrainingBatch:
 
 
 def main() -> None:
+    """Make the whole of the folder `--out`: tokenizer, weights and `config.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--steps", type=int, default=3000)
@@ -126,6 +127,7 @@ def train(config: ModelConfig, folder: Path, steps: int) -> None:
 
 
 def save_weights(weights: Weights, folder: Path) -> None:
+    """Write `model.safetensors`, which `Transformer.load` reads."""
     path = folder / "model.safetensors"
     save_file({name: weight.detach() for name, weight in weights.items()}, path)
     path.chmod(0o644)  # safetensors leaves it readable by its owner alone
@@ -173,10 +175,12 @@ def forward(
 
 
 def norm(x: torch.Tensor) -> torch.Tensor:
+    """RMS norm without a scale, as `model._norm`."""
     return functional.rms_norm(x, x.shape[-1:], eps=NORM_EPSILON)
 
 
 def rotate(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Turn each pair of features, as rotary position embeddings do."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2)
 

@@ -1,0 +1,244 @@
+"""Which host an engine has: it is started on first need, replaced when it dies, and closed in the end."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from tinker_client.callbacks import run_soon
+from tinker_client.connection.restarts import Restarts
+from tinker_client.errors import SidecarDiedError, SidecarError, SidecarStartupError
+from tinker_client.futures import InterruptibleFuture, fail
+from tinker_client.running_loop import runs_event_loop
+from tinker_sidecar.ipc.protocol import Message
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Host", "Hosted"]
+
+logger = logging.getLogger(__name__)
+
+_LAUNCH_TIMEOUT = 2.0
+
+
+class Host(Protocol):
+    """Runs an engine for a backend, which it hands each batch by `Backend.deliver`."""
+
+    def send(self, message: Message) -> None:
+        """Pass `message` to the engine, from any thread, without blocking."""
+
+    def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Lend this thread, which blocks until `done()`, to the delivery of batches; may return early."""
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lend `loop`, the running one, to the delivery of batches."""
+
+    def close(self) -> None:
+        """Stop the engine and free what it held."""
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's engine without touching it."""
+
+
+class Hosted:
+    """What a backend is besides a place to send requests to: something that has a host.
+
+    `generation` is the number of the host that runs or is being started, None if there is neither: what was
+    opened in an earlier one must be opened again. What is asked while a host is being started waits for it.
+    """
+
+    def __init__(self, start_host: Callable[[], Host]) -> None:
+        self.lock = threading.RLock()
+        self.generation: int | None = None
+        self._generations = itertools.count(1)
+        self._start_host = start_host
+        self._host: Host | None = None
+        self._launch: InterruptibleFuture[None] | None = None
+        """The start of a host that is under way."""
+        self._inherited: Host | None = None
+        """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
+        self._restarts = Restarts()
+        self._at_exit = False
+        self._death: str | None = None
+        """How the last host died, until another runs."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the engine, if it has one of its own and that is running."""
+        return getattr(self._host, "pid", None)
+
+    # What a backend adds
+
+    def _read_limits(self) -> None:
+        """A first host is about to be started. Under the lock. Raises `TinkerError`."""
+        raise NotImplementedError
+
+    def _is_in_use(self) -> bool:
+        """Whether anything is open or unanswered, so that a host that died must be replaced."""
+        raise NotImplementedError
+
+    def _unanswered(self) -> int:
+        """How many requests have no answer."""
+        raise NotImplementedError
+
+    def _forget_opened(self) -> None:
+        """Nothing is open any more; what is used again is opened again. Under the lock."""
+        raise NotImplementedError
+
+    def _tell(self, host: Host) -> None:
+        """Tell `host`, which is new, all that is open and unanswered. Under the lock."""
+        raise NotImplementedError
+
+    def _fail_all(self, error: SidecarError) -> None:
+        """Fail all who wait."""
+        raise NotImplementedError
+
+    # Starting
+
+    def start(self) -> None:
+        """Have a host. Raises `SidecarStartupError`, or `SidecarDiedError` when too many have died.
+
+        Where an event loop is running nothing is waited for, and whoever asks something gets the error. The
+        limits are those of the environment at the first start, or the first after `close`.
+        """
+        if self._host is None:
+            if self._at_exit and threading.current_thread().daemon:
+                _stop_for_good()
+            with self.lock:
+                if self._launch is None and self._host is None:
+                    self._begin_launch()
+                launch = self._launch
+            if launch is not None and not runs_event_loop():
+                launch.result()
+
+    def died(self, host: Host, error: SidecarError) -> None:
+        """The host is gone: another takes over, and if none can, whoever waits gets the error."""
+        with self.lock:
+            if self._host is not host:
+                return
+            self._host, self.generation, self._death = None, None, str(error)
+            if not self._is_in_use():
+                return
+            launch = InterruptibleFuture[None]()
+            self.generation, self._launch = next(self._generations), launch
+        self._finish_launch(launch)
+        if launch.exception() is None:
+            message = "%s\nAnother has taken over, with %d unanswered requests"
+            run_soon(partial(logger.warning, message, error, self._unanswered()))
+
+    def _begin_launch(self) -> None:
+        """Have a host started on a thread of its own, as Python interrupts only the main one. Under the lock.
+
+        From then on whatever is asked waits for it.
+        """
+        if self._death is None:
+            self._read_limits()
+        launch, generation = InterruptibleFuture[None](), next(self._generations)
+        work = partial(self._finish_launch, launch)
+        try:
+            threading.Thread(target=work, name="tinker-sidecar-start", daemon=True).start()
+        except RuntimeError as error:
+            raise SidecarStartupError(f"no thread to start the sampling engine on: {error}") from error
+        # Last, so that Ctrl-C before it leaves things as they were: the thread then finds that `_launch` is
+        # not the start that it stands for, and ends.
+        self.generation, self._launch = generation, launch
+
+    def _finish_launch(self, launch: InterruptibleFuture[None]) -> None:
+        """Start the host that `launch` stands for, and tell it all that is open and unanswered.
+
+        Without the lock for as long as it takes, since event loops need that.
+        """
+        with self.lock:
+            if self._launch is not launch:
+                return
+        try:
+            host = self._start_host() if self._death is None else self._replacement()
+        except BaseException as reason:  # noqa: BLE001 - Whoever waits must hear of it, whatever it is.
+            self._launch_failed(launch, reason if isinstance(reason, SidecarError) else _unexpected(reason))
+            return
+        with self.lock:
+            wanted = self._launch is launch
+            if wanted:
+                self._host, self._launch, self._death = host, None, None
+                self._tell(host)
+        if not wanted:  # Closed meanwhile.
+            host.close()
+        launch._complete(None)
+
+    def _replacement(self) -> Host:
+        """A host in place of one that died."""
+        while True:
+            pause = self._restarts.count_one()
+            if pause is None:
+                raise SidecarDiedError(
+                    f"{self._death}\nNo other is started: {Restarts.MOST} have been within a minute"
+                )
+            time.sleep(pause)
+            try:
+                return self._start_host()
+            except SidecarStartupError as error:
+                self._death = str(error)
+
+    def _launch_failed(self, launch: InterruptibleFuture[None], error: SidecarError) -> None:
+        with self.lock:
+            wanted = self._launch is launch
+            if wanted:
+                self._launch = self.generation = None
+        if wanted:
+            self._fail_all(error)
+        fail(launch, error)
+
+    def _check_started(self) -> None:
+        if self.generation is None:
+            raise SidecarDiedError(self._death or "the client was shut down meanwhile")
+
+    # Ending
+
+    def close(self, *, at_exit: bool = False) -> None:
+        """Stop the host and fail what is pending.
+
+        At the interpreter's exit that stays pending: daemon threads, if they heard of it, would die of it
+        with a traceback in the moment before Python stops them. Exit handlers that come later may ask for
+        it, and have a host started anew, which ends with the process.
+        """
+        with self.lock:
+            host, launch = self._host, self._launch
+            self._host = self._launch = self.generation = self._death = None
+            self._restarts = Restarts()
+            self._at_exit = at_exit
+            if not at_exit:
+                self._forget_opened()
+        if host is not None:
+            host.close()
+        if at_exit:
+            if launch is not None:
+                launch._wait(_LAUNCH_TIMEOUT)  # Its thread may have made a folder, and no process yet.
+            return
+        error = SidecarError("the client was shut down")
+        fail(launch, error)
+        self._fail_all(error)
+
+    def abandon(self) -> None:
+        """In a forked child: the host is the parent's."""
+        self.lock = threading.RLock()
+        self._inherited, self._host, self._launch, self.generation = self._host, None, None, None
+        if self._inherited is not None:
+            self._inherited.abandon()
+
+
+def _unexpected(reason: BaseException) -> SidecarStartupError:
+    error = SidecarStartupError(f"the sampling engine does not start: {reason!r}")
+    error.__cause__ = reason
+    return error
+
+
+def _stop_for_good() -> NoReturn:
+    """What a daemon thread does that would sample while the interpreter exits: it is about to be stopped."""
+    while True:
+        threading.Event().wait()

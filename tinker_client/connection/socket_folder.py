@@ -1,0 +1,132 @@
+"""The folder in which a sidecar has its sockets and its log: where it may lie, and what others left behind.
+
+A sidecar removes its folder when it ends. One that was killed cannot, so the next to be started does. The
+folder of a living sidecar is known by the lock on the `log` in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+from tinker_client.errors import SidecarStartupError
+from tinker_sidecar.processes.exits import remove_folder
+
+__all__ = ["create_locked_log", "make_socket_folder", "open_log"]
+
+_PREFIX = "tinker-sidecar-"
+_LOG = "log"
+_LONGEST = 90
+"""Bytes: an ipc path ends at 107, and the socket's name comes behind the folder's."""
+_STARTING = 60.0
+"""Seconds: a folder that is younger may belong to a sidecar that has yet to be started."""
+_UNKNOWN_USER = 65534
+"""In a user namespace, whoever owns what is from outside of it, as `/` and `/tmp` may be."""
+
+
+def make_socket_folder() -> str:
+    """A fresh folder that only this user may enter, under a path short enough for a socket.
+
+    Raises `SidecarStartupError`, with what is wrong with each place, where there is none for it.
+    """
+    reasons = []
+    for name in dict.fromkeys((*_temporary_folder(), "/tmp", "/dev/shm", "/var/tmp")):  # noqa: S108
+        parent = os.path.realpath(name)
+        try:
+            reason = _unfit(parent)
+            if reason is None:
+                _remove_left_folders(parent)
+                return tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        except OSError as error:
+            reason = f"{errno.errorcode.get(error.errno or 0, '')} {error.strerror}"
+        reasons.append(f"{parent if _is_utf8(parent) else ascii(parent)}: {reason}")
+    raise SidecarStartupError("no folder for the sidecar's socket; tried " + "; ".join(reasons))
+
+
+def create_locked_log(folder: str) -> IO[bytes]:
+    """A new log in `folder`, open and locked, for a child to inherit.
+
+    The lock is held until the last copy of this descriptor is closed. Once we have closed ours that is the
+    child's, so the lock says that the child lives.
+    """
+    log = (Path(folder) / _LOG).open("wb")
+    with contextlib.suppress(OSError):  # Some file systems have no locks.
+        fcntl.flock(log, fcntl.LOCK_EX)
+    return log
+
+
+def open_log(folder: str) -> IO[bytes]:
+    """The log in `folder`, to read. Raises `OSError` if it is gone."""
+    return (Path(folder) / _LOG).open("rb")
+
+
+def _temporary_folder() -> list[str]:
+    """What `tempfile` would use; nothing on a full disk, where it cannot write a file but a socket may be."""
+    try:
+        return [tempfile.gettempdir()]
+    except FileNotFoundError:
+        return []
+
+
+def _unfit(parent: str) -> str | None:
+    """Why a sidecar's folder must not be made in `parent`; None if it may. Raises `OSError`."""
+    if not _is_utf8(parent):
+        return "not UTF-8"
+    if len(os.fsencode(parent)) + len(f"/{_PREFIX}12345678") > _LONGEST:
+        return "too long a path for a socket"
+    return _open_to_others(parent)
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether a path can be told the sidecar and libzmq, who want UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _open_to_others(parent: str) -> str | None:
+    """What would let others put a folder of theirs in the place of ours, if anything, on the whole way up.
+
+    Where anybody may write, as in `/tmp`, the sticky bit keeps them from it.
+    """
+    for folder in (Path(parent), *Path(parent).parents):
+        found = folder.stat()
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+            return f"others may write to {folder}, which has no sticky bit"
+        if found.st_uid not in (0, os.geteuid(), _UNKNOWN_USER):
+            return f"{folder} is another user's"
+    return None
+
+
+def _remove_left_folders(parent: str) -> None:
+    """Remove the folders of sidecars that were killed along with their parents, as by a container's end.
+
+    Anybody may put anything there by such a name: only a folder of this user's, no link, is looked into.
+    """
+    for folder in Path(parent).glob(_PREFIX + "*"):
+        with contextlib.suppress(OSError):  # Its log is locked, or not there.
+            found = folder.lstat()
+            ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+            if ours and time.time() - found.st_mtime > _STARTING:
+                _remove_unless_locked(folder)
+
+
+def _remove_unless_locked(folder: Path) -> None:
+    """Raises `OSError` if the log in `folder` is locked, which means that its sidecar lives."""
+    # Opening a FIFO that somebody has put there would block without O_NONBLOCK.
+    log = os.open(folder / _LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(log).st_mode):
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_folder(str(folder))
+    finally:
+        os.close(log)
