@@ -22,9 +22,9 @@ from tests.client.copies import (
     in_another_process,
     sample,
 )
-from tests.client.journal import newest_session, sessions
+from tests.client.journal import sessions
 from tests.client.recorder import Recorder, recording
-from tests.connection import Connect, flag, option
+from tests.connection import HOSTS, Connect, flag, option
 from tests.waiting import wait_until
 from tinker_client import RetryConfig, SamplingClient, ServiceClient, TinkerError
 from tinker_client.local_server import LocalServer, start_local_server
@@ -47,14 +47,16 @@ def test_copies_in_one_process_share_the_session_and_the_sidecar(
 
 
 @pytest.mark.slow
-def test_copies_in_one_process_share_one_heartbeat(host: str, sim_server: LocalServer) -> None:
-    with ServiceClient(base_url=sim_server.base_url, api_key="tml-tests") as service_client:
-        client = service_client.create_sampling_client(base_model=MODEL)
+def test_copies_in_one_process_share_one_heartbeat(connect_in: Connect) -> None:
+    """In both hosts, waited for at once: the first is due after 10 s."""
+    connections = [connect_in(host) for host in HOSTS]
+    for connection in connections:
+        client = connection.sampling_client()
         copies = [copied(client) for _ in range(5)]
         assert all(sample(copy) == TOKENS for copy in copies)
-        wait_until(lambda: newest_session(sim_server)["heartbeats"])
-        time.sleep(2)  # Were there others, they would come now: copies were made right after.
-        assert len(newest_session(sim_server)["heartbeats"]) == 1
+    wait_until(lambda: all(connection.heartbeats for connection in connections))
+    time.sleep(2)  # Were there others, they would come now: copies were made right after.
+    assert [connection.heartbeats for connection in connections] == [1, 1]
 
 
 # Numbers

@@ -64,7 +64,6 @@ def test_a_server_that_holds_no_polls_is_not_asked_all_the_time(
     connect: Connect, route: str, answer: str
 ) -> None:
     connection = connect(
-        "--latency=1",
         *option("fault", f"{route}:{answer}"),
         *flag("sample_use_retrieve_futures", route == "retrieve_futures"),
     )

@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer
 
 # Long against the server's latency, and against a turn of any loop.
-PAUSE = 3.0
+PAUSE = 1.5
 
 SAMPLING = """
 client = connect()
