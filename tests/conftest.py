@@ -59,6 +59,14 @@ def _library_runtimes() -> None:
     open_library_runtimes()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _callbacks_thread_ends_soon() -> Iterator[None]:
+    """It ends by itself a second after the last callback: so long would every test with a client wait for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinker_client.callbacks._IDLE", 0.05)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
     """Fails a test that leaks a process, thread, descriptor or socket folder.
