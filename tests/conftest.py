@@ -14,9 +14,12 @@ import hypothesis
 import pytest
 
 import tinker_client
+from tests.connection import connect, connect_in
 from tests.leaks import belongings, leaked, open_library_runtimes
 from tinker_client import ServiceClient
 from tinker_client.local_server import LocalServer, start_local_server
+
+__all__ = ["connect", "connect_in"]
 
 # A busy machine is no reason for an example to fail.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -54,6 +57,14 @@ def _interrupts() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _library_runtimes() -> None:
     open_library_runtimes()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _callbacks_thread_ends_soon() -> Iterator[None]:
+    """It ends by itself a second after the last callback: so long would every test with a client wait for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinker_client.callbacks._IDLE", 0.05)
+        yield
 
 
 @pytest.fixture(autouse=True)

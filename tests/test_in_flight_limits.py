@@ -10,8 +10,9 @@ from contextlib import closing
 
 import pytest
 
-from tests.client.journal import newest_session, wait_until
-from tinker_client import ServiceClient, SidecarError, TinkerError, shutdown, types
+from tests.client.journal import newest_session
+from tests.waiting import wait_until
+from tinker_client import SamplingClient, ServiceClient, SidecarError, TinkerError, shutdown, types
 from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 
@@ -36,6 +37,11 @@ def slow_server() -> Iterator[LocalServer]:
         yield server
 
 
+async def connected(server: LocalServer) -> SamplingClient:
+    service_client = ServiceClient(base_url=server.base_url, api_key="tml-tests")
+    return await service_client.create_sampling_client(base_model=MODEL)
+
+
 def tokens(results: list[types.SampleResponse]) -> list[list[int]]:
     return [result.sequences[0].tokens for result in results]
 
@@ -57,8 +63,7 @@ def test_a_thread_that_submits_too_fast_is_slowed(slow_server: LocalServer) -> N
 @pytest.mark.usefixtures("_limit")
 def test_an_event_loop_is_not(slow_server: LocalServer) -> None:
     async def main() -> list[types.SampleResponse]:
-        service_client = ServiceClient(base_url=slow_server.base_url, api_key="tml-tests")
-        client = await service_client.create_sampling_client(base_model=MODEL)
+        client = await connected(slow_server)
         futures = [client.sample(prompt, 1, PARAMS) for prompt in PROMPTS]
         # A blocked loop would have had to wait for the answers of all but the last eight.
         assert sum(future.done() for future in futures) < len(PROMPTS) - 8
@@ -70,8 +75,7 @@ def test_an_event_loop_is_not(slow_server: LocalServer) -> None:
 @pytest.mark.usefixtures("_limit")
 def test_a_request_may_be_cancelled_before_its_turn(slow_server: LocalServer) -> None:
     async def main() -> list[types.SampleResponse]:
-        service_client = ServiceClient(base_url=slow_server.base_url, api_key="tml-tests")
-        client = await service_client.create_sampling_client(base_model=MODEL)
+        client = await connected(slow_server)
         futures = [client.sample(prompt, 1, PARAMS) for prompt in PROMPTS]
         for future in futures[4:36]:
             assert future.cancel()

@@ -1,3 +1,5 @@
+"""The client as programs use it: its calls and futures, copies and handles, settings and credentials."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -5,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.client.copies import KEY
 from tinker_client import SamplingClient, ServiceClient
 from tinker_client.local_server import LocalServer, start_local_server
 
@@ -13,6 +16,13 @@ from tinker_client.local_server import LocalServer, start_local_server
 def never_server() -> Iterator[LocalServer]:
     """Takes longer over a request than any test here."""
     with closing(start_local_server("sim", "--latency", "600")) as server:
+        yield server
+
+
+@pytest.fixture
+def key_server() -> Iterator[LocalServer]:
+    """A server that lets in `KEY` alone."""
+    with closing(start_local_server("sim", "--latency", "0.01", "--api-key", KEY)) as server:
         yield server
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 from tinker_client.local_server import LocalServer
 
-__all__ = ["newest_session", "sessions", "wait_until"]
+__all__ = ["newest_session", "sessions"]
 
 
 def sessions(server: LocalServer) -> dict[str, dict[str, Any]]:
@@ -22,9 +20,3 @@ def sessions(server: LocalServer) -> dict[str, dict[str, Any]]:
 
 def newest_session(server: LocalServer) -> dict[str, Any]:
     return list(sessions(server).values())[-1]
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Look until `condition` holds; the test's own time-out ends a vain wait."""
-    while not condition():
-        time.sleep(0.02)

@@ -9,8 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from tests.client.journal import newest_session, wait_until
+from tests.client.journal import newest_session
 from tests.local_server.api import Api
+from tests.waiting import wait_until
 from tinker_client import APIFuture, RequestErrorCategory, RequestFailedError, ServiceClient, types
 from tinker_client.local_server import LocalServer, start_local_server
 

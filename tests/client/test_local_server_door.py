@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 import tinker_client
-from tests.client.test_copies import SAMPLE_PICKLE, as_text, in_another_process
+from tests.client.copies import SAMPLE_PICKLE, as_text, in_another_process
 from tests.local_server.api import SIM, Api
 from tinker_client import SamplingClient, ServiceClient, types
 from tinker_client.local_server import LocalServer

@@ -7,20 +7,16 @@ import pickle
 
 import pytest
 
-from tests.client.journal import wait_until
-from tests.local_server.connection import (
+from tests.connection import (
     PARAMS,
     Connect,
     assert_right,
-    connect,
-    connect_in,
     flag,
     option,
     prompt,
 )
+from tests.waiting import wait_until
 from tinker_client import QueueState, SamplingClient
-
-__all__ = ["connect", "connect_in"]
 
 PAUSED = 'retrieve_future:408,first=1,body={"queue_state": "paused_capacity"}'
 

@@ -6,10 +6,8 @@ import json
 
 import pytest
 
-from tests.local_server.connection import PARAMS, RETRY, Connect, connect, connect_in, flag, option, prompt
+from tests.connection import PARAMS, RETRY, Connect, flag, option, prompt
 from tinker_client import APIResponseValidationError, types
-
-__all__ = ["connect", "connect_in"]
 
 
 def answering(*lengths: int) -> list[str]:

@@ -1,16 +1,16 @@
-"""When a sampler counts as stuck, and when not."""
+"""When a sampler counts as stuck, and when not; the caller hears of it, and of what is pending.
+
+How the engine finds out is the business of `tests/engine/test_stuck_detector.py`.
+"""
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import pytest
 
-from tinker_client import RetryConfig, ServiceClient, types
-from tinker_client.local_server import start_local_server
+from tests.connection import Connect, flag
+from tinker_client import APIConnectionError, RetryConfig, types
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 
-MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])
 PARAMS = types.SamplingParams(max_tokens=4, seed=0)
 TOKENS = expected_tokens([1, 2, 3], 0, 0, 4)
@@ -22,27 +22,35 @@ def test_by_default_it_is_minutes_not_hours() -> None:
     assert 60 <= config.progress_timeout <= 3600
 
 
-@pytest.mark.usefixtures("host")
-def test_a_slow_server_is_not_a_stuck_one() -> None:
-    """A result is progress, and one a second keeps the slowest request alive."""
-    with (
-        closing(start_local_server("sim", "--latency", "0", "--tokens-per-second", "1")) as server,
-        ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client,
-    ):
-        config = RetryConfig(progress_timeout=2.5)
-        client = service_client.create_sampling_client(base_model=MODEL, retry_config=config)
-        lengths = range(1, 6)
-        futures = [client.sample(PROMPT, 1, types.SamplingParams(max_tokens=length)) for length in lengths]
-        assert [len(future.result(30).sequences[0].tokens) for future in futures] == [*lengths]
+def test_pending_requests_are_named_with_their_ages(connect: Connect) -> None:
+    client = connect("--latency=50", retry_config=RetryConfig(progress_timeout=1)).sampling_client()
+    futures = [client.sample(PROMPT, 1, PARAMS) for _ in range(12)]
+
+    for future in futures:
+        with pytest.raises(APIConnectionError, match=r"stuck.*: 0 \(\d s\), 1 \(\d s\), .* and 2 more"):
+            future.result(30)
 
 
-@pytest.mark.usefixtures("host")
-def test_the_server_may_switch_it_off() -> None:
-    arguments = ("--latency", "1.5", "--client-config", "sample_enable_stuck_detection=false")
-    with (
-        closing(start_local_server("sim", *arguments)) as server,
-        ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client,
-    ):
-        config = RetryConfig(progress_timeout=0.3)
-        client = service_client.create_sampling_client(base_model=MODEL, retry_config=config)
-        assert client.sample(PROMPT, 1, PARAMS).result(30).sequences[0].tokens == TOKENS
+def test_detection_can_be_switched_off(connect: Connect) -> None:
+    config = RetryConfig(progress_timeout=0.5, enable_stuck_detection=False)
+    future = connect("--latency=50", retry_config=config).sampling_client().sample(PROMPT, 1, PARAMS)
+
+    with pytest.raises(TimeoutError):
+        future.result(1.5)
+    assert not future.done()
+    assert future.cancel()
+
+
+def test_the_server_may_switch_it_off(connect: Connect) -> None:
+    options = ("--latency=1.5", *flag("sample_enable_stuck_detection", False))
+    client = connect(*options, retry_config=RetryConfig(progress_timeout=0.3)).sampling_client()
+    assert client.sample(PROMPT, 1, PARAMS).result(30).sequences[0].tokens == TOKENS
+
+
+def test_a_slow_server_is_not_a_stuck_one(connect: Connect) -> None:
+    """A result is progress, and one every half a second keeps the slowest request alive."""
+    config = RetryConfig(progress_timeout=1.5)
+    client = connect("--latency=0", "--tokens-per-second=2", retry_config=config).sampling_client()
+    lengths = range(1, 6)
+    futures = [client.sample(PROMPT, 1, types.SamplingParams(max_tokens=length)) for length in lengths]
+    assert [len(future.result(30).sequences[0].tokens) for future in futures] == [*lengths]

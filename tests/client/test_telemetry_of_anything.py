@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.client.journal import wait_until
 from tests.client.recorder import Recorder, recording
+from tests.waiting import wait_until
 from tinker_client import ServiceClient
 from tinker_client.local_server import LocalServer
 

@@ -234,8 +234,7 @@ with ServiceClient(base_url=sys.argv[1], api_key="tml-tests") as service_client:
                     signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 interrupts += 1
-    deadline = time.monotonic() + 20
-    while len(called) < 600 and time.monotonic() < deadline:
+    while len(called) < 600:
         time.sleep(0.01)
     print(interrupts > 0, sorted(called) == [*range(300), *range(1000, 1300)])
 """

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.damage import damaged
 from tests.engine.answers import JSON, PROTOBUF, Answer, answers, ask, float32
 from tinker_client import APIResponseValidationError
 from tinker_client.types import SampleResponse
@@ -205,19 +206,8 @@ def test_json_with_the_right_names_and_the_wrong_values(answer: dict[str, Any]) 
 
 @given(answers(), st.sampled_from([JSON, PROTOBUF]), st.data())
 def test_damaged_results(answer: Answer, content_type: str, data: st.DataObject) -> None:
-    content = bytearray(answer.json() if content_type == JSON else answer.protobuf())
-    for _ in range(data.draw(st.integers(1, 3))):
-        position = data.draw(st.integers(0, len(content)))
-        match data.draw(st.sampled_from(["cut", "insert", "change", "repeat"])):
-            case "cut":
-                del content[position:]
-            case "insert":
-                content[position:position] = data.draw(st.binary(min_size=1, max_size=4))
-            case "change":
-                content[position : position + 1] = data.draw(st.binary(min_size=1, max_size=1))
-            case "repeat":
-                content += content[position:]
-    assert_understood_or_refused(content_type, bytes(content))
+    content = answer.json() if content_type == JSON else answer.protobuf()
+    assert_understood_or_refused(content_type, data.draw(damaged(content)))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.local_server.connection import PARAMS, Connect, assert_right, flag, option, prompt
+from tests.connection import PARAMS, Connect, assert_right, flag, option, prompt
 from tinker_client import types
 
 ROUTES = ("client/config", "create_session", "asample", "retrieve_future", "retrieve_futures")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.local_server.connection import Connect, flag, option, prompt
+from tests.connection import Connect, flag, option, prompt
 from tinker_client import (
     APIConnectionError,
     APIError,
@@ -22,7 +22,7 @@ from tinker_client import (
 )
 
 PATIENT = RetryConfig(retry_delay_base=0.01, retry_delay_max=0.05, progress_timeout=20)
-IMPATIENT = RetryConfig(retry_delay_base=0.01, retry_delay_max=0.05, progress_timeout=1.5)
+IMPATIENT = RetryConfig(retry_delay_base=0.01, retry_delay_max=0.05, progress_timeout=0.7)
 PARAMS = types.SamplingParams(max_tokens=8)
 
 DETAIL = ',body={"detail": "no such luck"}'

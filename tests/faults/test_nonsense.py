@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from tests.local_server.connection import PARAMS, Connect, assert_right, flag, option, prompt
+from tests.connection import PARAMS, Connect, assert_right, flag, option, prompt
 from tinker_client import APIResponseValidationError, SamplingClient, TinkerError
 
 FINISHED = (
@@ -64,7 +64,6 @@ def test_a_server_that_holds_no_polls_is_not_asked_all_the_time(
     connect: Connect, route: str, answer: str
 ) -> None:
     connection = connect(
-        "--latency=1",
         *option("fault", f"{route}:{answer}"),
         *flag("sample_use_retrieve_futures", route == "retrieve_futures"),
     )

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from tests.local_server.connection import (
+from tests.connection import (
     PARAMS,
     RETRY,
     Connect,

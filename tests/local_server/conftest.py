@@ -1,3 +1,5 @@
+"""The local server, spoken to by hand: what it answers, and how it fails where it is asked to."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 
 from tests.local_server.api import Answer, Api
+from tests.waiting import wait_until
 
 Serve = Callable[..., Api]
 
@@ -51,8 +51,7 @@ def test_forged_and_expired_tokens_are_invalid(serve: Serve) -> None:
         refused = capabilities(api, forged)
         assert (refused.status, refused.detail) == (401, "the token is not one of this server's")
         assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token"'
-    while capabilities(api, token).status == 200:
-        time.sleep(0.05)
+    wait_until(lambda: capabilities(api, token).status != 200)
     expired = capabilities(api, token)
     assert (expired.status, expired.detail) == (401, "the token has expired")
     assert expired.headers["www-authenticate"] == 'Bearer error="invalid_token"'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from tests.local_server.api import Api
+from tests.waiting import has_ended, wait_until
 from tinker_client import SidecarStartupError
 from tinker_client.local_server import start_local_server
 
@@ -27,19 +27,6 @@ if sibling == 0:
 print(server.pid, sibling or "", flush=True)
 exec(sys.argv[1])
 """
-
-
-def gone(pid: int) -> bool:
-    """Whether process `pid` ends within a few seconds. Nobody may be left to reap a zombie."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_close_leaves_nothing() -> None:
@@ -68,7 +55,7 @@ def test_a_forked_child_cannot_close_the_server_of_its_parent() -> None:
 )
 def test_it_ends_with_its_process(end: str) -> None:
     done = subprocess.run([sys.executable, "-c", OWNER, end], capture_output=True, text=True)
-    assert gone(int(done.stdout))
+    wait_until(lambda: has_ended(int(done.stdout)))
 
 
 def test_it_ends_with_its_process_even_if_a_forked_sibling_lives() -> None:
@@ -77,7 +64,7 @@ def test_it_ends_with_its_process_even_if_a_forked_sibling_lives() -> None:
         assert owner.stdout is not None
         server, sibling = map(int, owner.stdout.readline().split())
         try:
-            assert gone(server)
+            wait_until(lambda: has_ended(server))
             assert psutil.pid_exists(sibling)
         finally:
             psutil.Process(sibling).kill()

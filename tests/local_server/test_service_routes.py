@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
 
 from tests.local_server.api import SIM, Api
+from tests.waiting import wait_until
 from tinker_sidecar.local_server.engines.sim import MAX_CONTEXT_LENGTH
 
 Serve = Callable[..., Api]
@@ -143,10 +143,11 @@ def test_a_session_lives_as_long_as_its_heart_beats(serve: Serve) -> None:
     request_id = api.submit(sampler)
     assert api.retrieve(request_id).status == 200
 
-    while api.get(f"samplers/{sampler}").status == 200:
+    def only_one_is_alive() -> bool:
         assert api.post("session_heartbeat", {"session_id": alive}).status == 200
-        time.sleep(0.05)
+        return api.get(f"samplers/{sampler}").status != 200
 
+    wait_until(only_one_is_alive)
     assert api.post("session_heartbeat", {"session_id": alive}).json == {"type": "session_heartbeat"}
     ended = api.post("session_heartbeat", {"session_id": dead})
     assert (ended.status, ended.detail) == (410, f"session {dead} has ended: no heartbeat for 1 s")

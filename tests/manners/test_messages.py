@@ -1,15 +1,18 @@
-"""What the server says to people reaches them: in the caller's process, in its `logging`."""
+"""What the server says to people reaches them: in the caller's process, in its `logging`.
+
+Lines of the sidecar come on their own, not with a result: they are waited for.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Callable
 
 import pytest
 
-from tests.local_server.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
+from tests.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
+from tests.waiting import wait_until
 from tinker_client import QueueState, RetryConfig, SamplingClient
 
 PAUSED = (
@@ -17,14 +20,6 @@ PAUSED = (
 )
 ANSWERS = ["200", "408"]
 POLLS = {"a poll for each": flag("sample_use_retrieve_futures", False), "one poll for all": []}
-
-
-def soon(condition: Callable[[], bool], within: float = 5.0) -> bool:
-    """Log lines of the sidecar come on their own, not with a result."""
-    deadline = time.monotonic() + within
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
 
 
 @pytest.mark.parametrize("polls", POLLS.values(), ids=POLLS)
@@ -58,7 +53,7 @@ def test_who_overrides_the_callback_hears_of_pause_and_end(
     client, other = connection.sampling_client(Listening), connection.sampling_client(Listening)
     assert_right(1, client.sample(prompt(1), 2, PARAMS))
     assert_right(2, other.sample(prompt(2), 2, PARAMS))
-    assert soon(lambda: len(heard) == 2)
+    wait_until(lambda: len(heard) == 2, show=lambda: heard)
     assert heard == [
         (os.getpid(), client, QueueState.PAUSED_CAPACITY, "no GPUs, sorry"),
         (os.getpid(), client, QueueState.ACTIVE, None),
@@ -84,20 +79,24 @@ def test_a_queue_state_of_the_future(connect: Connect, monkeypatch: pytest.Monke
     body = '{"type": "try_again", "queue_state": "paused_by_the_moon", "a_new_field": 1}'
     client = connect(*option("fault", f"retrieve_future:200,first=1,body={body}")).sampling_client()
     assert_right(1, client.sample(prompt(1), 2, PARAMS))
-    assert soon(lambda: (QueueState.UNKNOWN, None) in heard)
+    wait_until(lambda: (QueueState.UNKNOWN, None) in heard)
 
 
-@pytest.mark.parametrize("route", ["asample", "retrieve_future", "retrieve_futures"])
-def test_a_billing_pause_ends_with_the_trouble(
-    connect: Connect, caplog: pytest.LogCaptureFixture, route: str
-) -> None:
-    """It lasts longer than `progress_timeout` here: the server has said why, so nothing is stuck."""
+def test_a_billing_pause_ends_with_the_trouble(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """It lasts longer than `progress_timeout` here: the server has said why, so nothing is stuck.
+
+    It is 5 s, waited for on all routes at once.
+    """
     impatient = RetryConfig(retry_delay_base=0.01, retry_delay_max=0.05, progress_timeout=2)
-    body = 'body={"detail": "your card was declined"}'
-    connection = connect(*option("fault", f"{route}:402,first=1,{body}"), retry_config=impatient)
-    connection.check_samples(1)
-    records = [record for record in caplog.records if "your card was declined" in record.getMessage()]
-    assert [record.levelno for record in records] == [logging.WARNING]
+    futures = {}
+    for route in ("asample", "retrieve_future", "retrieve_futures"):
+        fault = f'{route}:402,first=1,body={{"detail": "{route}: your card was declined"}}'
+        client = connect(*option("fault", fault), retry_config=impatient).sampling_client()
+        futures[f"{route}: your card was declined"] = client.sample(prompt(1), 2, PARAMS)
+    for said, future in futures.items():
+        assert_right(1, future)
+        records = [record for record in caplog.records if said in record.getMessage()]
+        assert [record.levelno for record in records] == [logging.WARNING]
 
 
 def test_messages_that_come_with_a_session(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
@@ -112,7 +111,7 @@ def test_messages_that_come_with_a_session(connect: Connect, caplog: pytest.LogC
         return {(record.levelno, record.getMessage()) for record in caplog.records}
 
     messages = {(logging.INFO, "hello"), (logging.WARNING, "careful"), (logging.ERROR, "update")}
-    assert soon(lambda: messages <= said())
+    wait_until(lambda: messages <= said(), show=said)
 
 
 @pytest.mark.slow
@@ -141,7 +140,7 @@ def test_a_session_that_has_ended_is_an_error_line(
         }
 
     final = {key for key in ends if key[1] != "500"}
-    assert soon(lambda: told() >= final, within=14)
+    wait_until(lambda: told() >= final, show=told)
     assert told() == final
 
 
@@ -164,7 +163,7 @@ def test_flags_are_read_again(connect_in: Connect) -> None:
     def cancelled_on_the_server() -> list[bool]:
         futures = [client.sample(prompt(1), 1, PARAMS) for client in clients]
         before = [len(connection.requests("cancel_future")) for connection in connections]
-        assert soon(lambda: all(connection.submitted for connection in connections))
+        wait_until(lambda: all(connection.submitted for connection in connections))
         time.sleep(0.3)  # The client has to read the answer before it can name the request.
         for future in futures:
             future.cancel()
@@ -173,6 +172,6 @@ def test_flags_are_read_again(connect_in: Connect) -> None:
         return [now > then for now, then in zip(after, before, strict=True)]
 
     assert cancelled_on_the_server() == [False, False, True, True]
-    assert soon(lambda: all(len(connection.requests(config)) >= 2 for connection in connections), within=13)
+    wait_until(lambda: all(len(connection.requests(config)) >= 2 for connection in connections))
     time.sleep(0.3)
     assert cancelled_on_the_server() == [True, True, True, True]

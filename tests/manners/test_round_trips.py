@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.local_server.connection import Connect, option
+from tests.connection import Connect, option
 
 
 def test_the_poll_is_there_before_the_request_is_accepted(connect: Connect) -> None:

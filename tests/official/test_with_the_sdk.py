@@ -248,10 +248,12 @@ def test_a_dropped_client_is_released(behave: Behave) -> None:
 
 
 def test_a_slow_start_holds_up_no_event_loop(
-    behave: Behave, sidecars: Callable[[str], dict[str, str]]
+    behave: Behave, sidecars: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    slow = sidecars("import time; time.sleep(3)")
-    assert behave("an_event_loop_is_not_held_up", **slow) == ["sidecar", True, True, TOKENS]
+    starts = str(tmp_path / "starts")
+    slow = sidecars(f"import time; time.sleep(3); open({starts!r}, 'w').close()")
+    outcome = behave("an_event_loop_is_not_held_up", **slow, SIDECAR_STARTS=starts)
+    assert outcome == ["sidecar", True, True, TOKENS]
     assert behave("a_future_cancelled_before_the_sidecar_runs", **slow) == [True, True, TOKENS]
 
 

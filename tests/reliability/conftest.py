@@ -1,3 +1,5 @@
+"""What may happen to a program and its machine, from signals and forks to full disks and strangers."""
+
 from __future__ import annotations
 
 import os
@@ -8,11 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_server.connection import connect, connect_in
 from tests.reliability.programs import Launch, Program
 from tinker_client.local_server import LocalServer, start_local_server
-
-__all__ = ["connect", "connect_in"]
 
 
 @pytest.fixture(scope="session")

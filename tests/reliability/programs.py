@@ -7,14 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Ending", "Launch", "Program", "permitted", "sidecars_in", "wait_until"]
+from tests.waiting import PATIENCE, wait_until
+
+__all__ = ["Ending", "Launch", "Program", "permitted", "sidecars_in"]
 
 PRELUDE = """
 import os, signal, sys, threading, time
@@ -49,16 +50,12 @@ def go_on():
 """
 """What every program has to hand."""
 
-PATIENCE = 40.0
-
 
 @dataclass(frozen=True)
 class Ending:
     status: int
     output: str
     errors: str
-    seconds: float
-    """From when it was waited for."""
 
 
 class Program:
@@ -110,7 +107,7 @@ class Program:
         def unheard() -> list[str]:
             return self._output.read_text().split("\n")[self._said : -1]
 
-        wait_until(lambda: unheard() or self._is_over())
+        wait_until(lambda: unheard() or self._is_over(), show=self._errors.read_text)
         lines = unheard()
         assert lines, self._errors.read_text()
         self._said += 1
@@ -123,10 +120,8 @@ class Program:
 
     def wait(self) -> Ending:
         """Its own end, which must come."""
-        started = time.monotonic()
         status = self.process.wait(PATIENCE)
-        seconds = time.monotonic() - started
-        return Ending(status, self._output.read_text(), self._errors.read_text(), seconds)
+        return Ending(status, self._output.read_text(), self._errors.read_text())
 
     def sidecars(self) -> list[psutil.Process]:
         return sidecars_in(self.temporary)
@@ -137,11 +132,9 @@ class Program:
         assert (ending.status, ending.errors) == (0, ""), ending
         self.assert_nothing_left()
 
-    def assert_nothing_left(self, within: float = 2.0) -> None:
-        """No sidecar and no socket folder, `within` seconds from now."""
-        wait_until(lambda: not self.sidecars() and not self._folders(), within)
-        assert self.sidecars() == []
-        assert self._folders() == []
+    def assert_nothing_left(self) -> None:
+        """Neither a sidecar nor a socket folder, once what is on its way out is gone."""
+        wait_until(lambda: not self._left(), show=self._left)
 
     def end(self) -> None:
         """Leave nothing running, whatever a test has come to."""
@@ -158,8 +151,8 @@ class Program:
     def _is_over(self) -> bool:
         return self.process.poll() is not None and not self.sidecars()
 
-    def _folders(self) -> list[Path]:
-        return list(self.temporary.glob("tinker-sidecar-*"))
+    def _left(self) -> list[psutil.Process | Path]:
+        return [*self.sidecars(), *self.temporary.glob("tinker-sidecar-*")]
 
 
 Launch = Callable[..., Program]
@@ -180,13 +173,6 @@ def _sidecars_in(temporary: str) -> Iterator[psutil.Process]:
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
                 yield process
-
-
-def wait_until(condition: Callable[[], object], within: float = PATIENCE) -> None:
-    """Look until `condition` holds; the caller asserts it, should it never."""
-    deadline = time.monotonic() + within
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def permitted(*command: str) -> bool:

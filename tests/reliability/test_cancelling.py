@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.connection import PARAMS, Connect, Connection, assert_right, flag, prompt
 from tests.local_server.api import Api
-from tests.local_server.connection import PARAMS, Connect, Connection, assert_right, flag, prompt
-from tests.reliability.programs import wait_until
+from tests.waiting import wait_until
 from tinker_client import APIFuture, SamplingClient
 from tinker_sidecar.engine.poller import FuturesPoller
 
@@ -72,12 +72,7 @@ def test_the_server_forgets_all_of_them(connect: Connect, host: str, when: str, 
     # Where the server cannot cancel, the ids of those that were cancelled on their way are never learnt: it
     # is told to forget them minutes later.
     known = ids(client) if cancels or (when == "while they wait" and host == "in_process") else []
-    left = known
-    deadline = time.monotonic() + 30
-    while left and time.monotonic() < deadline:
-        left = remembered(connection, left)
-    assert left == []
+    wait_until(lambda: not remembered(connection, known), show=lambda: remembered(connection, known))
     if host == "in_process" and known:
-        wait_until(lambda: not books(), within=5)
-        assert books() == []
+        wait_until(lambda: not books(), show=books)
     assert_right(REQUESTS, client.sample(prompt(REQUESTS), 2, PARAMS))

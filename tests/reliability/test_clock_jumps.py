@@ -18,7 +18,8 @@ import libfaketime
 import pytest
 
 from tests.local_server.api import Api
-from tests.reliability.programs import Launch, wait_until
+from tests.reliability.programs import Launch
+from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer, start_local_server
 
 pytestmark = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
@@ -29,11 +30,10 @@ SAMPLING = """
 client = connect()
 sample(client, range(10))
 futures = {number: ask(client, number) for number in range(1000)}
-before, moment = time.time(), time.monotonic()
+before = time.time()
 say("sampling")
 go_on()
 while abs(time.time() - before) < 86400:
-    assert time.monotonic() - moment < 30
     time.sleep(0.01)
 check(futures)
 sample(client, range(10))

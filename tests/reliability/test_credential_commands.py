@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.reliability.programs import Launch, Program, wait_until
+from tests.reliability.programs import Launch, Program
+from tests.waiting import has_ended, wait_until
 
 COMMAND = 'sleep 300 & echo $! >> "$TMPDIR/sleepers"; wait; echo tml-tests'
 VARIABLES = {"TINKER_CREDENTIAL_CMD": COMMAND, "TINKER_API_KEY": None}
@@ -29,8 +30,7 @@ def sleeper(program: Program) -> psutil.Process:
 
 
 def assert_gone(process: psutil.Process) -> None:
-    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
-    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    wait_until(lambda: has_ended(process.pid), show=process.status)
 
 
 def test_the_sidecar_is_killed(launch: Launch) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, Program
 from tinker_client.local_server import LocalServer
 
 HOSTS = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
@@ -28,32 +28,29 @@ atexit.register(evaluate)
 """
 
 
+def assert_evaluates(program: Program) -> None:
+    """In its exit handler; and then it ends as if it had not."""
+    program.expect("evaluated")
+    program.assert_ends_well()
+
+
 @HOSTS
 def test_a_handler_registered_after_the_import(launch: Launch, sidecar: bool) -> None:
-    program = launch(USED + EVALUATE, sidecar=sidecar)
-    program.expect("evaluated")
-
-    program.assert_ends_well()
+    assert_evaluates(launch(USED + EVALUATE, sidecar=sidecar))
 
 
 @starts_no_threads
 @HOSTS
 def test_a_handler_registered_before_the_import(launch: Launch, sidecar: bool) -> None:
     """This package's own handler runs before that one."""
-    program = launch(USED, before=EVALUATE, sidecar=sidecar)
-    program.expect("evaluated")
-
-    program.assert_ends_well()
+    assert_evaluates(launch(USED, before=EVALUATE, sidecar=sidecar))
 
 
 @starts_no_threads
 @HOSTS
 def test_one_with_the_local_server(launch: Launch, sidecar: bool) -> None:
     variables = {"TINKER_BASE_URL": "local", "TINKER_SIDECAR_LOCAL_ENGINE": "sim"}
-    program = launch(USED, before=EVALUATE, sidecar=sidecar, variables=variables)
-    program.expect("evaluated")
-
-    program.assert_ends_well()
+    assert_evaluates(launch(USED, before=EVALUATE, sidecar=sidecar, variables=variables))
 
 
 AWAITS = """
@@ -71,22 +68,16 @@ atexit.register(lambda: asyncio.run(ask_all()))
 @starts_no_threads
 @HOSTS
 def test_one_that_awaits(launch: Launch, sidecar: bool) -> None:
-    program = launch(USED, before=AWAITS, sidecar=sidecar)
-    program.expect("evaluated")
-
-    program.assert_ends_well()
+    assert_evaluates(launch(USED, before=AWAITS, sidecar=sidecar))
 
 
 @starts_no_threads
 @HOSTS
 def test_one_that_waits_for_what_was_asked_before(launch: Launch, sidecar: bool) -> None:
     before = "import atexit\natexit.register(lambda: (check(pending), say('evaluated')))"
-    program = launch(
-        USED + "pending = {n: ask(client, n) for n in range(100)}", before=before, sidecar=sidecar
+    assert_evaluates(
+        launch(USED + "pending = {n: ask(client, n) for n in range(100)}", before=before, sidecar=sidecar)
     )
-    program.expect("evaluated")
-
-    program.assert_ends_well()
 
 
 FIRST_USE = """
@@ -106,10 +97,7 @@ atexit.register(evaluate_anew)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_first_use_in_a_handler(launch: Launch, sidecar: bool, when: str) -> None:
     code, before = ("", FIRST_USE) if when == "before" else (FIRST_USE, "")
-    program = launch(code, before=before, sidecar=sidecar)
-    program.expect("evaluated")
-
-    program.assert_ends_well()
+    assert_evaluates(launch(code, before=before, sidecar=sidecar))
 
 
 DYING = (
@@ -133,10 +121,7 @@ logging.disable()
 
 @starts_no_threads
 def test_a_sidecar_that_dies_meanwhile(launch: Launch) -> None:
-    program = launch(DYING)
-    program.expect("evaluated")
-
-    program.assert_ends_well()
+    assert_evaluates(launch(DYING))
 
 
 REFUSED = """

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.damage import damaged
 from tests.test_protocol import MALFORMED, values_of
 from tinker_client import TinkerError
 from tinker_client.errors import from_failure
@@ -47,18 +48,9 @@ def test_any_bytes_are_a_batch_or_an_error(frame: bytes) -> None:
 
 @given(values_of(Batch), st.data())
 def test_a_damaged_batch_is_a_batch_or_an_error(sent: Batch, data: st.DataObject) -> None:
-    frame = bytearray(msgspec.msgpack.encode(sent))
-    for _ in range(data.draw(st.integers(1, 3))):
-        position = data.draw(st.integers(0, max(0, len(frame) - 1)))
-        match data.draw(st.sampled_from(["cut", "insert", "change"])):
-            case "cut":
-                del frame[position:]
-            case "insert":
-                frame[position:position] = data.draw(st.binary(min_size=1, max_size=4))
-            case "change":
-                frame[position : position + 1] = data.draw(st.binary(min_size=1, max_size=1))
+    frame = data.draw(damaged(msgspec.msgpack.encode(sent)))
     with contextlib.suppress(*MALFORMED):
-        look_at(decode(bytes(frame)))
+        look_at(decode(frame))
 
 
 # A result is not decoded before it is looked at, in the user's own call.

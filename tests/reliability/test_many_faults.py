@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.local_server.connection import Connect, flag, option
+from tests.connection import Connect, flag, option
 
 REQUESTS = 1000
 

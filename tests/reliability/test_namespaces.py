@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.reliability.programs import Launch, permitted, wait_until
+from tests.reliability.programs import Launch, permitted
+from tests.waiting import wait_until
 
 AS_PID_1 = """
 assert os.getpid() == 1

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import resource
+import time
 from contextlib import closing
-from time import monotonic
 
 import psutil
 import pytest
 
 from tests.client.journal import newest_session
-from tests.reliability.programs import Launch, Program, wait_until
+from tests.reliability.programs import Launch, Program
+from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer, start_local_server
 
 CONNECTS = """
@@ -45,13 +46,11 @@ def test_heartbeats_come_back(launch: Launch) -> None:
         pids = [programs[True].sidecars()[0].pid, programs[False].pid]
         for pid in pids:
             allow(pid, 3)
-        began = monotonic()
-        wait_until(lambda: monotonic() - began > 11)
+        time.sleep(11)
         assert [heartbeats(server) for server in servers.values()] == [0, 0]
         for pid in pids:
             allow(pid, 1000)
-        wait_until(lambda: all(map(heartbeats, servers.values())), within=15)
-        assert [heartbeats(server) for server in servers.values()] == [1, 1]
+        wait_until(lambda: all(map(heartbeats, servers.values())))
         for program in programs.values():
             program.go_on()
             program.expect("sampled again")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-import psutil
-
 from tests.reliability.programs import Launch
+from tests.waiting import has_ended, wait_until
 
 # Each child inherits what the parent has open to its sidecar; one is a user of its own sidecar, too.
 WITH_CHILDREN = """
@@ -44,8 +43,7 @@ def test_its_sidecar_goes_and_that_of_its_child_stays(launch: Launch) -> None:
     program.process.kill()
     assert program.wait().status == -signal.SIGKILL
 
-    _, still_there = psutil.wait_procs([own], timeout=2)
-    assert still_there == []
+    wait_until(lambda: has_ended(own.pid))
     assert childs.is_running()
     (program.temporary / "orphaned").touch()
     program.expect("an orphan samples")

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.local_server.connection import PARAMS, assert_right, prompt
+from tests.connection import PARAMS, assert_right, prompt
 from tinker_client import NotFoundError, RetryConfig, ServiceClient
 from tinker_client.local_server import LocalServer, start_local_server
 

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.reliability.programs import Launch, wait_until
+from tests.reliability.programs import Launch
+from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer
 
 # A timer's signal, so that each comes at another moment of the start.
@@ -42,8 +43,7 @@ def test_ctrl_c_during_start_up(launch: Launch) -> None:
     """In a program that goes on after it, as a notebook does: nothing half-started stays behind."""
     program = launch(INTERRUPTED_STARTS)
     program.expect("a clean start")
-    wait_until(lambda: len(program.sidecars()) == 1)
-    assert len(program.sidecars()) == 1
+    wait_until(lambda: len(program.sidecars()) == 1, show=program.sidecars)
     program.go_on()
 
     program.assert_ends_well()

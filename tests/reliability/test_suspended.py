@@ -10,11 +10,12 @@ from collections.abc import Iterable
 import psutil
 import pytest
 
-from tests.reliability.programs import Launch, wait_until
+from tests.reliability.programs import Launch
+from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer
 
 # Long against the server's latency, and against a turn of any loop.
-PAUSE = 3.0
+PAUSE = 1.5
 
 SAMPLING = """
 client = connect()

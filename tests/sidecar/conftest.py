@@ -1,3 +1,5 @@
+"""The sidecar as a process: it works while its program cannot, is replaced when it dies, and goes with it."""
+
 from __future__ import annotations
 
 import os

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import urllib.request
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -23,18 +22,16 @@ def test_while_the_gil_is_held(sim_server: LocalServer) -> None:
     with ServiceClient(base_url=sim_server.base_url, api_key="tml-tests") as service_client:
         sampling_client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")
         prompt, params = types.ModelInput.from_ints([1, 2, 3]), types.SamplingParams(max_tokens=4)
-        before = journal(sim_server)["now"]
         futures = [sampling_client.sample(prompt, 1, params) for _ in range(REQUESTS)]
         ctypes.PyDLL(None).sleep(HOLD)  # A C call that does not give up the GIL.
         seen = journal(sim_server)
         assert all(future.result(30).sequences[0].tokens for future in futures)
 
     session = max(seen["sessions"].values(), key=lambda session: session["created"])
-    beats = [session["created"], *session["heartbeats"], seen["now"]]
+    # One is due every 10 s. Had the first waited for the GIL, there would have been no time for a second.
     assert len(session["heartbeats"]) >= 2
-    assert max(later - earlier for earlier, later in pairwise(beats)) < 11
     assert len(session["completed"]) == REQUESTS
-    assert session["completed"][-1] < before + HOLD / 2
+    assert session["completed"][-1] < session["heartbeats"][0]
 
 
 def journal(server: LocalServer) -> dict[str, Any]:

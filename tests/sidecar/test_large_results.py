@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from tests.waiting import wait_until
 from tinker_client import ServiceClient, types
 from tinker_client.local_server import LocalServer
 from tinker_sidecar.ipc.lending import LARGE
@@ -30,13 +30,10 @@ def test_they_arrive_whole_and_are_returned(
         results = [
             future.result(30) for future in [client.sample(PROMPT, 1, PARAMS, True, 20) for _ in range(10)]
         ]
-        deadline = time.monotonic() + 5
-        while lent_by(sidecar) and time.monotonic() < deadline:
-            time.sleep(0.05)
 
         assert len(pickle.dumps(first)) > 10 * LARGE
         assert all(result.prompt_logprobs == first.prompt_logprobs for result in results)
-        assert lent_by(sidecar) == 0
+        wait_until(lambda: lent_by(sidecar) == 0)
 
     assert len(first.prompt_logprobs or []) == len(TOKENS)
     assert pickle.loads(pickle.dumps(first)) == first  # After the sidecar's end, too.

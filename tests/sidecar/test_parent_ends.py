@@ -1,4 +1,4 @@
-"""The sidecar and the local server are gone soon after their process, however it ended."""
+"""The sidecar and the local server go with their process, however it ended."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.waiting import has_ended, wait_until
 from tinker_client.local_server import start_local_server
 
 # Starts both, and with requests in flight ends as it is told.
@@ -62,15 +62,6 @@ def start(program: str, temporary: Path, **variables: str) -> subprocess.Popen[s
     )
 
 
-def gone(pid: int, within: float) -> bool:
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.02)
-    return False
-
-
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_nothing_outlives_the_process(end: str, temporary: Path) -> None:
     process = start(PROGRAM.replace("END", end), temporary)
@@ -80,10 +71,11 @@ def test_nothing_outlives_the_process(end: str, temporary: Path) -> None:
     process.communicate("end\n", timeout=20)
 
     assert len(children) == 2, children
-    still_there = [child for child in children if not gone(child.pid, within=2)]
-    with suppress(ProcessLookupError):  # The forked sibling, which has done its part.
-        os.killpg(process.pid, signal.SIGKILL)
-    assert still_there == []
+    try:
+        wait_until(lambda: all(has_ended(child.pid) for child in children), show=lambda: children)
+    finally:
+        with suppress(ProcessLookupError):  # The forked sibling, which has done its part.
+            os.killpg(process.pid, signal.SIGKILL)
     assert list(temporary.glob("tinker-sidecar-*")) == []
 
 
@@ -110,5 +102,5 @@ def test_ctrl_c_ends_a_waiting_program_at_once(temporary: Path) -> None:
     assert process.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert errors.count("Traceback") == 1
-    assert gone(sidecar.pid, within=2)
+    wait_until(lambda: has_ended(sidecar.pid))
     assert list(temporary.glob("tinker-sidecar-*")) == []

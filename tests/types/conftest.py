@@ -1,4 +1,4 @@
-"""A result as the engine sends it, and an object of every public type."""
+"""The public types: here, a result as the engine sends it, with every field in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each row of the table at the end of wire-protocol.md: servers that differ, and work all the same."""
+"""Servers that differ from the hosted one, each a row of a table in docs/wire-protocol.md, work as well."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from tests.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
 from tests.local_server.api import SIM
-from tests.local_server.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
 from tinker_client import (
     BadRequestError,
     InternalServerError,
@@ -20,7 +20,7 @@ from tinker_sidecar.local_server.engines.sim import expected_logprobs, expected_
 
 POLL_EACH = flag("sample_use_retrieve_futures", False)
 FAILING = ["--fail-token", "13"]
-FAST_POLLS = RetryConfig(retry_delay_base=0.01, retry_delay_max=0.05, progress_timeout=3)
+FAST_POLLS = RetryConfig(retry_delay_base=0.01, retry_delay_max=0.05, progress_timeout=1.5)
 
 FEW_ROUTES = (
     "client/config",

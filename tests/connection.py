@@ -57,8 +57,16 @@ class Connection:
     @property
     def submitted(self) -> int:
         """How many samples the server has begun to work on."""
+        return self._noted("submitted")
+
+    @property
+    def heartbeats(self) -> int:
+        """How many the server has had."""
+        return self._noted("heartbeats")
+
+    def _noted(self, what: str) -> int:
         sessions = Api(self.base_url).get("/local/journal").json["sessions"].values()
-        return sum(len(session["submitted"]) for session in sessions)
+        return sum(len(session[what]) for session in sessions)
 
     def check_samples(self, count: int = 40, timeout: float = 30) -> None:
         """Sample `count` prompts at once: each must get what the engine said to it."""
