@@ -61,7 +61,7 @@ def _library_runtimes() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _callbacks_thread_ends_soon() -> Iterator[None]:
-    """It ends by itself a second after the last callback: so long would every test with a client wait for it."""
+    """It ends by itself a second after the last callback, which every test with a client would wait for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tinker_client.callbacks._IDLE", 0.05)
         yield

@@ -24,7 +24,9 @@ def in_flight(requests: int = 2, prompt_bytes: int = 1000) -> InFlight:
 
 def add(bounded: InFlight, number: int, prompt_bytes: int = LITTLE) -> InterruptibleFuture[None] | None:
     """Request `number`, with a prompt of so many bytes."""
-    return bounded.add(Sample(number, 1, number, 1), ask(prompt_bytes // LITTLE), APIFuture())
+    return bounded.add(
+        Sample(request=number, sampler=1, offset=number, spec=1), ask(prompt_bytes // LITTLE), APIFuture()
+    )
 
 
 def sent(bounded: InFlight) -> list[int]:

@@ -28,7 +28,7 @@ async def work(detector: StuckDetector, seq_id: int, end: asyncio.Event, *, fail
         await end.wait()
         finished = not fails
     except asyncio.CancelledError:
-        if (error := detector.reason(task)) is None:
+        if (error := detector.take_reason(task)) is None:
             raise
         raise error from None
     finally:

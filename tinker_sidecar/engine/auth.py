@@ -37,7 +37,7 @@ class Auth:
     """Answers `token()` for one server and one user.
 
     With `exchange` on, the credential buys a short-lived JWT at `auth/token`, which is renewed in the
-    background at half its life and on demand in its last minute (wire-protocol.md, Start-up).
+    background at half its life and on demand in its last minute (docs/wire-protocol.md, Credentials).
     """
 
     _LAST_MINUTE = 60.0
