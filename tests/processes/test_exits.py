@@ -40,7 +40,6 @@ SIGNALS = {
     signal.SIGRTMIN + 1: "signal 35 (SIGRTMIN+1)",
     signal.SIGRTMAX - 1: "signal 63 (SIGRTMIN+29)",
     signal.SIGRTMAX: "SIGRTMAX",
-    32: "signal 32",
 }
 
 
