@@ -17,9 +17,10 @@ from tinker_client.connection.in_flight import InFlight
 from tinker_client.connection.sendable import checked_message
 from tinker_client.connection.switch_interval import SwitchInterval
 from tinker_client.errors import SidecarError, from_failure
-from tinker_client.futures import APIFuture, InterruptibleFuture, fail, wake_together
+from tinker_client.futures import APIFuture, InterruptibleFuture, fail
 from tinker_client.running_loop import runs_event_loop
 from tinker_client.types import SampleResponse
+from tinker_client.waking import wake_together
 from tinker_sidecar.ipc.protocol import Batch, Cancel, Message, RequestSpec, Sample
 
 if TYPE_CHECKING:

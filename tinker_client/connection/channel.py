@@ -18,7 +18,7 @@ from tinker_client.connection.lent_payloads import LentPayloads
 from tinker_client.connection.loop_reader import LoopReader
 from tinker_client.connection.zmq_context import borrow_context, return_context
 from tinker_client.errors import SidecarIPCError
-from tinker_client.futures import wake_together
+from tinker_client.waking import wake_together
 from tinker_sidecar.ipc.handshake import USERNAME, requests_endpoint, results_endpoint
 from tinker_sidecar.ipc.protocol import Ack, Batch, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
