@@ -8,8 +8,7 @@ The names follow the official Tinker SDK, so that code moves over by changing an
 
 from typing import TYPE_CHECKING, Any
 
-import tinker_client.gil  # noqa: F401 - First, as it refuses interpreters that this package is not made for.
-from tinker_client import types
+from tinker_client import gil, types  # noqa: F401 - `gil` first: it refuses some interpreters.
 from tinker_client.connection.backends import shutdown
 from tinker_client.errors import (
     APIConnectionError,

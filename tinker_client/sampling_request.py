@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from operator import is_
 from typing import Any
@@ -106,26 +107,42 @@ class SpecCache:
         """Raises `TypeError` or `ValueError`, naming the argument."""
         # The rest is compared by identity: an equal value of another type, as True is to 1, may be refused.
         contents, rest = _contents(request), _rest(request)
-        if (last := self._last) is not None and contents == last[0] and all(map(is_, rest, last[1])):
-            return last[2]
+        if (last := self._last) is not None:
+            contents_before, rest_before, spec = last
+            if all(map(is_, rest, rest_before)) and _are_equal(contents, contents_before):
+                return spec
         spec = request.to_wire()
         if request.target_prompt_logprobs is None:  # A tensor may be changed in place: it is read each time.
-            self._last = [list(part) if type(part) is list else part for part in contents], rest, spec
+            self._last = [copy.copy(part) for part in contents], rest, spec
         else:
             self._last = None
         return spec
 
 
 def _contents(request: SamplingRequest) -> list[Any]:
-    """What prompt and parameters are made of, be they ours or the official SDK's. Its lists may change."""
+    """What prompt and parameters are made of, be they ours or the official SDK's.
+
+    A list or another sequence in there is the caller's, who may change it. All else is immutable.
+    """
     prompt, params = request.prompt, request.sampling_params
-    if isinstance(prompt, ModelInput) and isinstance(params, SamplingParams):
-        return [prompt.chunks, params, params.stop]
-    chunks = getattr(prompt, "chunks", None)
-    if not isinstance(chunks, list | tuple):
-        chunks = [prompt]
-    values = [getattr(params, name, None) for name in SamplingParams.__struct_fields__]
-    return [type(prompt), type(params), *values, *[getattr(chunk, "tokens", chunk) for chunk in chunks]]
+    contents: list[Any] = [type(prompt), type(params)]
+    if isinstance(prompt, ModelInput):
+        contents.append(prompt.chunks)
+    else:
+        chunks = getattr(prompt, "chunks", None)
+        contents += [getattr(it, "tokens", it) for it in (chunks if isinstance(chunks, list | tuple) else ())]
+    if isinstance(params, SamplingParams):
+        contents += params, params.stop
+    else:
+        contents += [getattr(params, name, None) for name in SamplingParams.__struct_fields__]
+    return contents
+
+
+def _are_equal(some: list[Any], others: list[Any]) -> bool:
+    try:
+        return some == others
+    except ValueError:  # Arrays, which an official object may hold, do not compare to a bool.
+        return False
 
 
 def _rest(request: SamplingRequest) -> tuple[object, ...]:

@@ -198,12 +198,15 @@ def test_failures_in_a_row_are_limited(route: Route, cause: Cause) -> None:
     assert attempts.retries == {(route, cause): limit}
 
 
-@pytest.mark.parametrize(("route", "cause"), [cell for cell in LIMITED if cell[0] is not Route.REQUEST])
-def test_another_outcome_begins_a_new_row(route: Route, cause: Cause) -> None:
+OTHERS = [cell for cell in LIMITED if cell[0] is not Route.REQUEST]
+
+
+@pytest.mark.parametrize(("route", "cause"), OTHERS)
+def test_a_success_begins_a_new_row(route: Route, cause: Cause) -> None:
     limit = TABLE[route, cause].in_a_row
     assert limit is not None
     row = [error_of(cause)] * limit
-    attempts = Attempts([*row, error_of(Cause.CONNECTION), *row])
+    attempts = Attempts(row)
     recovery = attempts.recovery(route, policy())
 
     async def run_twice() -> None:
@@ -212,7 +215,33 @@ def test_another_outcome_begins_a_new_row(route: Route, cause: Cause) -> None:
         assert await recovery.run(attempts) == "done"
 
     asyncio.run(run_twice())
-    assert attempts.retries == {(route, cause): 3 * limit, (route, Cause.CONNECTION): 1}
+    assert attempts.retries == {(route, cause): 2 * limit}
+
+
+@pytest.mark.parametrize(("route", "cause"), OTHERS)
+def test_another_failure_does_not(route: Route, cause: Cause) -> None:
+    """Or two that take turns could go on for ever."""
+    limit = TABLE[route, cause].in_a_row
+    assert limit is not None
+    attempts = Attempts([error_of(Cause.CONNECTION), error_of(cause)] * 20)
+    with pytest.raises(EngineError):
+        attempts.run(route, policy())
+    assert attempts.retries == {(route, cause): limit, (route, Cause.CONNECTION): limit + 1}
+
+
+@pytest.mark.parametrize("route", [Route.RETRIEVE, Route.POLL])
+def test_400s_with_and_without_a_body_are_one_kind_there(route: Route) -> None:
+    attempts = Attempts([error_of(Cause.BAD_REQUEST), error_of(Cause.EMPTY_BAD_REQUEST)] * 20)
+    with pytest.raises(EngineError):
+        attempts.run(route, policy())
+    assert attempts.retries.total() == 3
+
+
+def test_429s_do_not_renew_patience() -> None:
+    taking_turns = (error_of(cause) for _ in iter(int, 1) for cause in (Cause.THROTTLED, Cause.UNAVAILABLE))
+    attempts = Attempts(taking_turns)
+    with pytest.raises(EngineError, match="HTTP 502"):
+        attempts.run(Route.SUBMIT, policy(patience=0.05, pause=0.01))
 
 
 def test_only_time_limits_connection_trouble() -> None:

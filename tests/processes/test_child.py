@@ -216,6 +216,29 @@ def test_what_a_forked_child_opens_next_is_not_closed_with_it() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+# A program that has closed its descriptors, as daemons do, and among them those of the pipes.
+CLOSES_DESCRIPTORS = """
+import os, sys, tempfile
+from tinker_sidecar.processes.child import ChildProcess
+with tempfile.TemporaryFile() as errors:
+    child = ChildProcess("timeit", "-n1", "-s", "import sys; sys.stdin.read()", errors=errors)
+os.closerange(3, 100)
+forked = os.fork()
+if forked == 0:
+    child.abandon()
+    os._exit(0)
+_, status = os.waitpid(forked, 0)
+child.end(30)
+child.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_descriptors_that_the_program_has_closed() -> None:
+    done = subprocess.run([sys.executable, "-c", CLOSES_DESCRIPTORS], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_without_an_interpreter(monkeypatch: pytest.MonkeyPatch, errors: IO[bytes]) -> None:
     before = psutil.Process().num_fds()
     monkeypatch.setattr(sys, "executable", "/nowhere/python")

@@ -127,3 +127,26 @@ def test_a_parent_that_had_gone_before_and_whose_pid_is_nobodys() -> None:
     with watching(nobody.pid, "0", "1") as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"gone\n"
+
+
+COUNTING = """
+import asyncio, os, sys
+from tinker_sidecar.processes.parent import watch_parent
+
+async def main():
+    calls = []
+    watch_parent(os.getppid(), lambda: calls.append("gone"), or_stdin=True)
+    while not calls:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    print(calls)
+
+asyncio.run(main())
+"""
+
+
+def test_the_end_of_stdin_is_told_once() -> None:
+    """What has ended stays readable, and a loop that goes on would be told in each of its turns."""
+    command = [sys.executable, "-c", COUNTING]
+    done = subprocess.run(command, input="", capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "['gone']\n")

@@ -96,11 +96,12 @@ def _after_fork_in_child() -> None:
     _http_runtime_lost = _http_runtime_lost or "pyqwest" in sys.modules
     _lock = threading.Lock()
     _exiting = False
-    for backend in _backends.values():
-        backend.abandon()
-        _inherited.append(backend)
+    _inherited.extend(_backends.values())
+    parents = list(_backends.values())
     _backends.clear()
     local.forget()
+    for backend in parents:
+        backend.abandon()
 
 
 atexit.register(_at_exit)

@@ -14,6 +14,8 @@ __all__ = ["PARAMETERS", "sample_request", "understood"]
 PARAMETERS = tuple(name for name in SamplingRequest.__struct_fields__ if name != "record_stability_info")
 """Of `sample`, in order. Whether to record diagnostics is a property of an official client."""
 
+_PARAMETERS = frozenset(PARAMETERS)
+
 _KNOWN: dict[str, frozenset[str]] = {
     "ModelInput": frozenset({"chunks"}),
     "EncodedTextChunk": frozenset({"tokens", "type"}),
@@ -27,8 +29,8 @@ _unknown: dict[type, frozenset[str]] = {}
 
 def sample_request(*args: Any, **kwargs: Any) -> SamplingRequest:
     """What a call to an official `sample` asks for; a `TypeError` if it has arguments that are not known."""
-    if len(args) > len(PARAMETERS):
-        raise TypeError(f"sample takes {len(PARAMETERS)} arguments here, not {len(args)}")
+    if len(args) > len(PARAMETERS) or not kwargs.keys() <= _PARAMETERS:
+        raise TypeError(f"sample takes {', '.join(PARAMETERS)}")
     return SamplingRequest(**dict(zip(PARAMETERS, args, strict=False)), **kwargs)
 
 

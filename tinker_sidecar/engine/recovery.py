@@ -148,8 +148,8 @@ class Row(NamedTuple):
     action: Action
     reason: str
     in_a_row: int | None = None
-    """After how many further attempts the next failure of the same cause is final, if there was no other
-    outcome in between. None: no limit but the patience."""
+    """After how many further attempts the next failure that this row decides about is final, if there was no
+    success in between. None: no limit but the patience."""
     patience: Patience = Patience.USUAL
 
 
@@ -275,19 +275,18 @@ Retries = Counter[tuple[Route, Cause]]
 class _Trouble:
     """The failures since the last success."""
 
-    __slots__ = ("cause", "in_a_row", "pauses", "since")
+    __slots__ = ("_failures", "pauses", "since")
 
     def __init__(self, pauses: Iterator[float], since: float | None) -> None:
         self.pauses = pauses
         self.since = since
         """When patience began to run; None: it does not yet."""
-        self.cause: Cause | None = None
-        self.in_a_row = 0
-        """How often `cause` has come without any other outcome in between."""
+        self._failures: Counter[Row] = Counter()
 
-    def add(self, cause: Cause) -> None:
-        self.in_a_row = self.in_a_row + 1 if cause is self.cause else 1
-        self.cause = cause
+    def count(self, row: Row) -> int:
+        """One more failure that `row` decides about; returns how many there have been."""
+        self._failures[row] += 1
+        return self._failures[row]
 
     def time_left(self, patience: float) -> float:
         """Seconds until `patience`, which begins now if it has not begun, is used up."""
@@ -295,6 +294,11 @@ class _Trouble:
         if self.since is None:
             self.since = now
         return self.since + patience - now
+
+    def extend(self, seconds: float) -> None:
+        """So much time has gone by that counts for nobody's patience."""
+        if self.since is not None:
+            self.since += seconds
 
 
 class Recovery:
@@ -336,12 +340,12 @@ class Recovery:
         row = TABLE[self._route, cause]
         action = row.action
         remedy = self._remedies.get(action)
-        trouble.add(cause)
+        failures = trouble.count(row)
         if action is Action.FAIL or (remedy is None and action is not Action.PAUSE):
             raise error
-        if row.in_a_row is not None and trouble.in_a_row > row.in_a_row:
+        if row.in_a_row is not None and failures > row.in_a_row:
             raise error
-        left = trouble.time_left(row.patience.seconds(self._policy))
+        left = math.inf if action.waits_as_told else trouble.time_left(row.patience.seconds(self._policy))
         if left <= 0:
             raise error
         level = logging.INFO if self._route is Route.START_UP else logging.DEBUG
@@ -349,7 +353,8 @@ class Recovery:
         if action.pauses:
             await asyncio.sleep(min(left, next(trouble.pauses)))
         if remedy is not None:
+            begun = monotonic()
             await remedy(error)
-        if action.waits_as_told:
-            trouble.since = None
+            if action.waits_as_told:
+                trouble.extend(monotonic() - begun)
         self._retries[self._route, cause] += 1

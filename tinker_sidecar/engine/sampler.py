@@ -171,9 +171,9 @@ class Sampler:
         """Submit the request and get its result; where that is gone, submit it anew under another number."""
         retrieval = await self._submit(request, spec, request.offset)
 
-        async def submit_anew(error: EngineError) -> None:
+        async def submit_anew(_: EngineError) -> None:
             nonlocal retrieval
-            logger.info("%s: the request is submitted anew", error)
+            logger.info("request %s is gone from the server; submitting it anew", retrieval.request_id)
             retrieval = await self._submit(request, spec, random.choice(_RESUBMISSIONS))
 
         # Without a remedy, a result that is gone is an error.

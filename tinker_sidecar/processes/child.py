@@ -5,6 +5,7 @@ The sidecar and a program's local server are both started this way.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -131,19 +132,24 @@ class ChildProcess:
         if os.getpid() != self._owner:
             return
         if number is None:
-            self._stdin.close()
+            _close(self._stdin)
         end(self._process, patience, number)
 
     def close(self) -> None:
         """Close the pipes to it. May be called again."""
-        self._stdin.close()
-        self._stdout.close()
+        _close(self._stdin)
+        _close(self._stdout)
 
     def abandon(self) -> None:
         """In a process that was forked from the one that started it: let go of it, without touching it."""
         self.close()
         # Tells Popen's destructor that there is nothing to wait for: the child is our parent's.
         self._process.returncode = 0
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # The program has closed its descriptor already.
+        pipe.close()
 
 
 def last_words(errors: IO[bytes]) -> str:

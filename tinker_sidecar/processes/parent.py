@@ -41,4 +41,5 @@ def _open_pidfd(pid: int) -> int | None:
 
 def _call_at_end(descriptor: int, gone: Callable[[], object]) -> None:
     if not os.read(descriptor, 4096):
+        asyncio.get_running_loop().remove_reader(descriptor)  # It stays readable, and would call again.
         gone()

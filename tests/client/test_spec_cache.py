@@ -1,0 +1,107 @@
+"""Requests that ask for the same share one message; none is given that of one which asks for another.
+
+Objects of the official SDK are told by the names of their classes and module, so stand-ins do for them here;
+tests/types/test_official_objects.py has the real ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinker_client.sampling_request import SamplingRequest, SpecCache
+from tinker_client.types import EncodedTextChunk, ModelInput, SamplingParams
+from tinker_sidecar.ipc.protocol import PackedText, RequestSpec
+
+PROMPT = ModelInput.from_ints([1, 2])
+PARAMS = SamplingParams(max_tokens=4)
+
+
+@cache
+def official_class(name: str) -> Any:
+    return type(name, (SimpleNamespace,), {"__module__": "tinker.types"})
+
+
+def official(name: str, **fields: Any) -> Any:
+    return official_class(name)(**fields)
+
+
+def official_prompt(tokens: Any) -> Any:
+    return official("ModelInput", chunks=[official("EncodedTextChunk", type="encoded_text", tokens=tokens)])
+
+
+def official_params(stop: Any = None) -> Any:
+    return official("SamplingParams", max_tokens=4, seed=None, stop=stop, temperature=1, top_k=-1, top_p=1)
+
+
+def tokens_of(spec: RequestSpec) -> list[int]:
+    (chunk,) = spec.prompt
+    assert isinstance(chunk, PackedText)
+    return list(chunk.tokens.cast("i"))
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda: SamplingRequest(PROMPT, 1, PARAMS),
+        lambda: SamplingRequest(ModelInput.from_ints([1, 2]), 1, SamplingParams(max_tokens=4)),
+        lambda: SamplingRequest(official_prompt([1, 2]), 1, official_params()),
+        lambda: SamplingRequest(PROMPT, 1, official_params(["a"])),
+        lambda: SamplingRequest(official_prompt((1, 2)), 1, PARAMS),
+    ],
+    ids=["the same objects", "equal ones", "official ones", "ours and official", "official and ours"],
+)
+def test_requests_that_ask_for_the_same_share_a_spec(request_of: Callable[[], SamplingRequest]) -> None:
+    specs = SpecCache()
+    assert specs.spec_of(request_of()) is specs.spec_of(request_of())
+
+
+@pytest.mark.parametrize("kind", [list, deque, type("Tokens", (list,), {}), np.array])
+def test_a_prompt_that_was_changed_in_place(kind: Callable[[list[int]], Any]) -> None:
+    specs, tokens = SpecCache(), kind([1, 2])
+    request = SamplingRequest(official_prompt(tokens), 1, PARAMS)
+    assert tokens_of(specs.spec_of(request)) == [1, 2]
+    tokens[0] = 7
+    assert tokens_of(specs.spec_of(request)) == [7, 2]
+
+
+def test_a_prompt_of_ours_whose_list_was_changed() -> None:
+    specs, prompt = SpecCache(), ModelInput.from_ints([1, 2])
+    request = SamplingRequest(prompt, 1, PARAMS)
+    assert tokens_of(specs.spec_of(request)) == [1, 2]
+    prompt.chunks[0] = EncodedTextChunk(tokens=[3])
+    assert tokens_of(specs.spec_of(request)) == [3]
+
+
+@pytest.mark.parametrize("params_of", [official_params, lambda stop: SamplingParams(max_tokens=4, stop=stop)])
+@pytest.mark.parametrize("kind", [list, deque])
+def test_a_stop_that_was_changed_in_place(params_of: Callable[[Any], Any], kind: Any) -> None:
+    specs, params = SpecCache(), params_of(kind(["a"]))
+    request = SamplingRequest(PROMPT, 1, params)
+    assert specs.spec_of(request).params.stop == ["a"]
+    params.stop.append("b")
+    assert specs.spec_of(request).params.stop == ["a", "b"]
+
+
+def test_a_subclass_is_another_prompt() -> None:
+    class Shouting(ModelInput, frozen=True, kw_only=True):
+        def to_wire(self) -> list[Any]:
+            return ModelInput.from_ints([42]).to_wire()
+
+    specs = SpecCache()
+    assert tokens_of(specs.spec_of(SamplingRequest(PROMPT, 1, PARAMS))) == [1, 2]
+    shouting = Shouting(chunks=PROMPT.chunks)
+    assert tokens_of(specs.spec_of(SamplingRequest(shouting, 1, PARAMS))) == [42]
+
+
+def test_an_equal_value_of_a_wrong_type_is_refused_all_the_same() -> None:
+    specs = SpecCache()
+    specs.spec_of(SamplingRequest(PROMPT, 1, PARAMS))
+    with pytest.raises(TypeError, match="num_samples must be an int, 1 or more, got bool: True"):
+        specs.spec_of(SamplingRequest(PROMPT, True, PARAMS))
