@@ -1,4 +1,4 @@
-"""Which arguments of an official `sample` are understood: those of ours, by place and by name, and no others."""
+"""Which arguments of an official `sample` are understood: those of ours, by place and by name, no others."""
 
 from __future__ import annotations
 
