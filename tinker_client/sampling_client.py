@@ -173,9 +173,8 @@ class SamplingClient(SelfFuture):
     def _submit(self, future: _Future, request: SamplingRequest) -> _Future:
         spec = self._specs.spec_of(request)
         sampler = self._sampler
-        if (
-            sampler.generation != sampler.backend.generation
-        ):  # As in a forked child, and after the sidecar has died.
+        # They differ at first, in a forked child and after the sidecar has died.
+        if sampler.generation != sampler.backend.generation:
             sampler = self._opened_sampler()
         backend = sampler.backend
         sample = Sample(
