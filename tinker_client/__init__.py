@@ -103,11 +103,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in (
-        "install",
-        "status",
-        "uninstall",
-    ):  # Few programs use them, and they take a tenth of the import.
+    # Few programs use these, and they take a tenth of the import.
+    if name in ("install", "status", "uninstall"):
         from tinker_client import official
 
         return getattr(official, name)

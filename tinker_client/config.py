@@ -227,9 +227,8 @@ def _checked_base_url(base_url: str) -> str:
     except ValueError:
         valid = False
     if not valid or not base_url.isprintable() or " " in base_url:
-        password, at, rest = base_url.rpartition(
-            "@"
-        )  # In what is no URL, all before the last @ may be a password.
+        # In what is no URL, all before the last @ may be a password.
+        password, at, rest = base_url.rpartition("@")
         raise TinkerError(
             f"base_url must be an http:// or https:// URL, or {LOCAL!r} for a server on this machine; "
             f"got {'***' * bool(password) + at + rest!r}"

@@ -91,9 +91,8 @@ class ServiceClient:
         timeout: Any = None,
     ) -> None:
         self._retry_config = RetryConfig(enable_retry_logic=_retries(max_retries))
-        self._subprocess_sampling = (
-            subprocess_sampling()
-        )  # Before a local server starts: this raises for a mistyped word.
+        # Before a local server starts, since this raises for a mistyped word.
+        self._subprocess_sampling = subprocess_sampling()
         settings = Settings.create(
             base_url=base_url,
             api_key=api_key,

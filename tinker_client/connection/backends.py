@@ -51,9 +51,8 @@ def shutdown() -> None:
     need not call this: it happens at exit.
     """
     with _lock:
-        backends = list(
-            _backends.values()
-        )  # They stay in the table: clients hold on to them, and may start them anew.
+        # They stay in the table: clients hold on to them, and may start them anew.
+        backends = list(_backends.values())
     for backend in backends:
         backend.close()
     local.shutdown()

@@ -94,9 +94,8 @@ def _body(content: bytes) -> Any:
 
 
 def _detail(body: object) -> str:
-    if isinstance(
-        body, str
-    ):  # It is no JSON but, say, a web server's page: one line of its beginning will do.
+    if isinstance(body, str):
+        # It is no JSON but, say, a web server's page: one line of its beginning will do.
         return textwrap.shorten(body, _PAGE_LIMIT, placeholder=" …")
     if isinstance(body, dict):
         for key in ("detail", "message", "error"):

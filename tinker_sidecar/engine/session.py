@@ -89,9 +89,8 @@ class Session:
         self.dynamic = await self._read_flags("client/dynamic_config", DynamicFlags())
         self.session_id = session_id or await self._create()
         self._last_success = self._next_heartbeat = monotonic()
-        if (
-            session_id is not None
-        ):  # The session may have been silent for long: the first heartbeat is sent at once.
+        if session_id is not None:
+            # The session may have been silent for long: the first heartbeat is sent at once.
             self._next_heartbeat -= HEARTBEAT_INTERVAL
         self.spawn(go_on("heartbeats", self._heartbeat))
         self.spawn(go_on("looks at the server's flags", self._refresh_flags))
