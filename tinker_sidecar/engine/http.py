@@ -183,9 +183,8 @@ class Http:
         try:
             if pace is not None:
                 entered = await pace.enter()
-            client = self._clients.get(lane) or self._open(
-                lane
-            )  # After the waits: `renew` may have come meanwhile.
+            # After the waits: `renew` may have come meanwhile.
+            client = self._clients.get(lane) or self._open(lane)
             if route in _FREQUENT:
                 answer = await client.execute(method, url, headers, body)
                 status, received_headers, content = answer.status, answer.headers, answer.content

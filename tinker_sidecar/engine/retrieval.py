@@ -101,9 +101,8 @@ class Retrieval:
         try:
             return await self._ask_once()
         except EngineError:
-            self._session.outbox.expect_no_more(
-                self._request
-            )  # The results of others do not wait for it any more.
+            # The results of others do not wait for it any more.
+            self._session.outbox.expect_no_more(self._request)
             raise
 
     async def _ask_once(self) -> bytes | Pending | PayloadSize:

@@ -76,9 +76,8 @@ class GilSocket:
 
     def close(self) -> None:
         """Close the socket at once, with what it has not sent."""
-        self._handle = ctypes.c_void_p(
-            None
-        )  # A call that comes too late then gets ENOTSOCK, instead of crashing.
+        # A call that comes too late then gets ENOTSOCK, instead of crashing.
+        self._handle = ctypes.c_void_p(None)
         self._socket.close(linger=0)
 
 
