@@ -13,6 +13,7 @@ import graphlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -84,6 +85,17 @@ def test_there_are_no_circles_of_imports() -> None:
     for importer, imported in imports():
         needs.setdefault(importer, set()).add(imported)
     graphlib.TopologicalSorter(needs).prepare()  # Raises `CycleError`, which names the circle.
+
+
+def test_no_two_classes_have_one_name() -> None:
+    classes = Counter(
+        node.name
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in classes.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

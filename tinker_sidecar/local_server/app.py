@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     Handler = Callable[[Any, RequestHead], Awaitable[HttpAnswer]]
 
-__all__ = ["App", "Route", "get", "post"]
+__all__ = ["App", "Endpoint", "get", "post"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ MAX_BODY_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Endpoint:
     """Which method a path takes, and who handles it."""
 
     method: str
@@ -39,20 +39,20 @@ class Route:
     """Whether it needs no API key."""
 
 
-def get(handler: Handler, *, open: bool = False) -> Route:  # noqa: A002
+def get(handler: Handler, *, open: bool = False) -> Endpoint:  # noqa: A002
     """A route that reads no body."""
-    return Route("GET", handler, None, open)
+    return Endpoint("GET", handler, None, open)
 
 
-def post(handler: Handler, body: type[msgspec.Struct]) -> Route:
+def post(handler: Handler, body: type[msgspec.Struct]) -> Endpoint:
     """A route whose body is decoded into `body`."""
-    return Route("POST", handler, msgspec.json.Decoder(body).decode)
+    return Endpoint("POST", handler, msgspec.json.Decoder(body).decode)
 
 
 class App:
     """Routes by exact path; a route whose path ends in a slash takes what follows as `path_tail`."""
 
-    def __init__(self, routes: dict[str, Route], gate: Gate) -> None:
+    def __init__(self, routes: dict[str, Endpoint], gate: Gate) -> None:
         self._routes = routes
         self._gate = gate
 
@@ -92,7 +92,7 @@ class App:
         body = None if route.decode is None else route.decode(await _read(receive))
         return await route.handler(body, RequestHead(headers, path_tail))
 
-    def _match(self, method: str, path: str) -> tuple[Route, str]:
+    def _match(self, method: str, path: str) -> tuple[Endpoint, str]:
         tail = ""
         route = self._routes.get(path)
         if route is None:
