@@ -19,10 +19,13 @@ def sidecars() -> Callable[[], list[psutil.Process]]:
     """The sidecars of this process that are alive."""
 
     def find() -> list[psutil.Process]:
-        return [
-            child
-            for child in psutil.Process(os.getpid()).children()
-            if child.cmdline()[-2:] == ["-m", "tinker_sidecar"]
-        ]
+        return [child for child in psutil.Process(os.getpid()).children() if _is_sidecar(child)]
 
     return find
+
+
+def _is_sidecar(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[-2:] == ["-m", "tinker_sidecar"]
+    except psutil.NoSuchProcess:  # It has just ended, and may be a zombie.
+        return False
