@@ -8,30 +8,17 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.engine.poll_server import PollServer, poll_server
+from tests.engine.services import service
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.retry import RetryPolicy
 from tinker_sidecar.engine.session import Session
-from tinker_sidecar.ipc.protocol import Retry, ServiceConfig
+from tinker_sidecar.ipc.protocol import Retry
 
 pytestmark = pytest.mark.anyio
 
 CLONE = 3
-
-
-def service(base_url: str) -> ServiceConfig:
-    return ServiceConfig(
-        base_url=base_url,
-        api_key="tml-tests",
-        credential_command=None,
-        headers={},
-        tags=[],
-        user_metadata={},
-        project_id=None,
-        display_name=None,
-        telemetry=False,
-    )
 
 
 def policy() -> RetryPolicy:

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from tests.engine.services import service
 from tinker_client.local_server import start_local_server
 from tinker_sidecar.engine.failures import (
     EngineError,
@@ -24,7 +25,7 @@ from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.recovery import TABLE, Action, Cause, Patience, Recovery, Retries, Route
 from tinker_sidecar.engine.retry import Policy, RetryPolicy, StartUpPolicy
 from tinker_sidecar.engine.session import Session
-from tinker_sidecar.ipc.protocol import Failure, Retry, ServiceConfig
+from tinker_sidecar.ipc.protocol import Failure, Retry
 from tools.recovery_table import DOCUMENT, rewritten
 
 
@@ -410,7 +411,7 @@ def test_a_session_counts_what_it_tries_again() -> None:
     options = [word for fault in faults for word in ("--fault", fault)]
 
     async def open_session(base_url: str) -> Retries:
-        session = Session(config(base_url), Outbox(lambda batch: None))
+        session = Session(service(base_url), Outbox(lambda batch: None))
         try:
             await session.open(None)
             return session.retries
@@ -424,17 +425,3 @@ def test_a_session_counts_what_it_tries_again() -> None:
         (Route.START_UP, Cause.EMPTY_BAD_REQUEST): 1,
         (Route.START_UP, Cause.MALFORMED): 1,
     }
-
-
-def config(base_url: str) -> ServiceConfig:
-    return ServiceConfig(
-        base_url=base_url,
-        api_key="tml-tests",
-        credential_command=None,
-        headers={},
-        tags=[],
-        user_metadata={},
-        project_id=None,
-        display_name=None,
-        telemetry=False,
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 
@@ -20,19 +21,20 @@ def detector(timeout: float = TIMEOUT, excused: Callable[[], bool] = lambda: Fal
     return StuckDetector("s:sample:0", timeout, excused)
 
 
+class FailedError(Exception):
+    """How a request fails that is not stuck."""
+
+
+async def until(end: asyncio.Event, *, fails: bool) -> None:
+    await end.wait()
+    if fails:
+        raise FailedError
+
+
 async def work(detector: StuckDetector, seq_id: int, end: asyncio.Event, *, fails: bool = False) -> None:
-    """A request under watch, until `end`; as the sampler does it."""
-    task = detector.begin(seq_id)
-    finished = False
-    try:
-        await end.wait()
-        finished = not fails
-    except asyncio.CancelledError:
-        if (error := detector.take_reason(task)) is None:
-            raise
-        raise error from None
-    finally:
-        detector.end(task, finished=finished)
+    """A request under watch, until `end`."""
+    with contextlib.suppress(FailedError):
+        await detector.watch(seq_id, until(end, fails=fails))
 
 
 async def at_once(detector: StuckDetector, seq_id: int, *, fails: bool = False) -> None:

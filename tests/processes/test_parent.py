@@ -48,27 +48,27 @@ both = pytest.mark.parametrize("pidfd", ["1", "0"], ids=["pidfd", "no pidfd"])
 @contextmanager
 def watched(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A parent whose child watches it; the child's words come from the parent's stdout."""
-    command = [sys.executable, "-c", PARENT, WATCHER, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
-        try:
-            assert parent.stdout is not None
-            assert parent.stdout.readline() == b"watching\n"
-            yield parent
-        finally:
-            parent.kill()
+    with saying_that_it_watches(PARENT, WATCHER, *arguments) as parent:
+        yield parent
 
 
 @contextmanager
 def watching(pid: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A child of this process, which watches process `pid`."""
-    command = [sys.executable, "-c", WATCHER, str(pid), *options]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    with saying_that_it_watches(WATCHER, str(pid), *options) as child:
+        yield child
+
+
+@contextmanager
+def saying_that_it_watches(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"watching\n"
-            yield child
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"watching\n"
+            yield process
         finally:
-            child.kill()
+            process.kill()
 
 
 def assert_goes_on(child: subprocess.Popen[bytes]) -> None:

@@ -149,23 +149,10 @@ class Sampler:
     async def sample(self, request: Sample, spec: EncodedSpec) -> Result:
         """The result of `request`, which asks for what `spec` says."""
         async with self._slots.hold(1):
+            work = self._sample(request, spec)
             if self._stuck_detector is None:
-                return await self._sample(request, spec)
-            return await self._sample_watched(request, spec, self._stuck_detector)
-
-    async def _sample_watched(self, request: Sample, spec: EncodedSpec, detector: StuckDetector) -> Result:
-        finished = False
-        task = detector.begin(self._seq_id_base + request.offset)
-        try:
-            result = await self._sample(request, spec)
-            finished = True
-            return result
-        except asyncio.CancelledError:
-            if (error := detector.take_reason(task)) is None:
-                raise
-            raise error from None
-        finally:
-            detector.end(task, finished=finished)
+                return await work
+            return await self._stuck_detector.watch(self._seq_id_base + request.offset, work)
 
     async def _sample(self, request: Sample, spec: EncodedSpec) -> Result:
         """Submit the request and get its result; where that is gone, submit it anew under another number."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import TypeVar
 
 from tinker_sidecar.engine.failures import EngineError, connection_error
 
 __all__ = ["StuckDetector"]
+
+_T = TypeVar("_T")
 
 _NAMED = 10
 """Pending requests that a message lists; the rest it counts."""
@@ -30,8 +33,11 @@ class StuckDetector:
         self._timer: asyncio.TimerHandle | None = None
         self._stuck: dict[asyncio.Task[object], EngineError] = {}
 
-    def begin(self, seq_id: int) -> asyncio.Task[object]:
-        """Watch over the current task, which works on request `seq_id`, until `end`; returns it."""
+    async def watch(self, seq_id: int, work: Awaitable[_T]) -> _T:
+        """What comes of `work`, which is done for request `seq_id` in the current task.
+
+        Raises the `EngineError` that says so if it is stuck. The task then counts as cancelled no more.
+        """
         task = asyncio.current_task()
         assert task is not None
         now = monotonic()
@@ -40,20 +46,18 @@ class StuckDetector:
         self._pending[task] = (seq_id, now)
         if self._timer is None:
             self._set_timer(self._timeout)
-        return task
-
-    def end(self, task: asyncio.Task[object], *, finished: bool) -> None:
-        """`task` is done with its request."""
-        if finished:
+        try:
+            result = await work
             self._last_progress = monotonic()
-        self._pending.pop(task, None)
-
-    def take_reason(self, task: asyncio.Task[object]) -> EngineError | None:
-        """Why `task` was cancelled, if it was for being stuck: then it counts as cancelled no more."""
-        error = self._stuck.pop(task, None)
-        if error is not None:
+            return result
+        except asyncio.CancelledError:
+            error = self._stuck.pop(task, None)
+            if error is None:
+                raise
             task.uncancel()
-        return error
+            raise error from None
+        finally:
+            self._pending.pop(task, None)
 
     def close(self) -> None:
         """Watch over nothing any more."""
