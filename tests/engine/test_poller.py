@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.poll_server import PollServer, poll_server
 from tests.engine.services import service
+from tinker_sidecar.engine.capacity import Capacity
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.poller import FuturesPoller
@@ -44,7 +45,7 @@ async def server() -> AsyncIterator[PollServer]:
 @pytest.fixture
 async def poller(server: PollServer) -> AsyncIterator[FuturesPoller]:
     """One for clone 3 of a sampler of `server`."""
-    session = Session(service(server.base_url), Outbox(lambda batch: None))
+    session = Session(service(server.base_url), Outbox(lambda batch: None), Capacity())
     await session.open("s")
     poller = FuturesPoller(session, "s:sample:0", CLONE, policy())
     try:

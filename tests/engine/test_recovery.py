@@ -14,6 +14,7 @@ import pytest
 
 from tests.engine.services import service
 from tinker_client.local_server import start_local_server
+from tinker_sidecar.engine.capacity import Capacity
 from tinker_sidecar.engine.failures import (
     EngineError,
     connection_error,
@@ -411,7 +412,7 @@ def test_a_session_counts_what_it_tries_again() -> None:
     options = [word for fault in faults for word in ("--fault", fault)]
 
     async def open_session(base_url: str) -> Retries:
-        session = Session(service(base_url), Outbox(lambda batch: None))
+        session = Session(service(base_url), Outbox(lambda batch: None), Capacity())
         try:
             await session.open(None)
             return session.retries

@@ -17,8 +17,10 @@ pytestmark = pytest.mark.anyio
 TIMEOUT = 0.2
 
 
-def detector(timeout: float = TIMEOUT, excused: Callable[[], bool] = lambda: False) -> StuckDetector:
-    return StuckDetector("s:sample:0", timeout, excused)
+def detector(
+    timeout: float = TIMEOUT, excused: Callable[[], bool] = lambda: False, trouble: Callable[[], str] = str
+) -> StuckDetector:
+    return StuckDetector("s:sample:0", timeout, excused, trouble)
 
 
 class FailedError(Exception):

@@ -15,6 +15,7 @@ from tinker_sidecar.local_server.promises import Promises
 from tinker_sidecar.local_server.responses import HttpError
 from tinker_sidecar.local_server.served_sampler import ServedPromise, ServedSampler
 from tinker_sidecar.local_server.sessions import Sessions
+from tinker_sidecar.local_server.throttle import ServerLimits, Throttle
 
 REQUEST = GenerationRequest(prompt=[1], num_samples=1, max_tokens=16)
 
@@ -22,12 +23,16 @@ REQUEST = GenerationRequest(prompt=[1], num_samples=1, max_tokens=16)
 class Bench:
     """Promises on a `sim` engine, with a clock that a test moves."""
 
-    def __init__(self, engine: SimEngine | None = None) -> None:
+    def __init__(self, engine: SimEngine | None = None, limits: ServerLimits | None = None) -> None:
         self.now = 1000.0
-        self.sessions = Sessions(300, lambda: self.now, Journal(lambda: self.now))
-        self.promises = Promises(engine or SimEngine(latency=0), self.sessions, lambda: self.now)
+        self.sessions = Sessions(300, self._clock, Journal(self._clock))
+        throttle = Throttle(limits or ServerLimits(), self._clock)
+        self.promises = Promises(engine or SimEngine(latency=0), self.sessions, throttle, self._clock)
         session = self.sessions.create()
         self.sampler: ServedSampler = self.sessions.create_sampler(session.session_id, 0, "base", None)
+
+    def _clock(self) -> float:
+        return self.now
 
     async def finished(self, seq_id: int) -> ServedPromise:
         promise = self.promises.submit(self.sampler, seq_id, REQUEST, None)
@@ -47,9 +52,9 @@ class Bench:
 Scenario = Callable[[Bench], Awaitable[None]]
 
 
-def run(scenario: Scenario, engine: SimEngine | None = None) -> None:
+def run(scenario: Scenario, engine: SimEngine | None = None, limits: ServerLimits | None = None) -> None:
     async def main() -> None:
-        await scenario(Bench(engine))
+        await scenario(Bench(engine, limits))
 
     asyncio.run(main())
 
@@ -105,9 +110,7 @@ def test_one_result_larger_than_the_bound_is_still_kept(monkeypatch: pytest.Monk
     run(scenario)
 
 
-def test_too_many_pending_requests_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PENDING", 2)
-
+def test_too_many_pending_requests_are_turned_away() -> None:
     async def scenario(bench: Bench) -> None:
         first = bench.promises.submit(bench.sampler, 0, REQUEST, None)
         bench.promises.submit(bench.sampler, 1, REQUEST, None)
@@ -117,7 +120,30 @@ def test_too_many_pending_requests_are_turned_away(monkeypatch: pytest.MonkeyPat
         bench.promises.cancel(first)
         bench.promises.submit(bench.sampler, 2, REQUEST, None)
 
-    run(scenario, SimEngine(latency=600))
+    run(scenario, SimEngine(latency=600), ServerLimits(slots=2))
+
+
+def test_too_many_a_second_are_turned_away() -> None:
+    async def scenario(bench: Bench) -> None:
+        def submit(seq_id: int) -> None:
+            bench.promises.submit(bench.sampler, seq_id, REQUEST, None)
+
+        for seq_id in range(3):
+            submit(seq_id)
+        with pytest.raises(HttpError, match="more than 10 requests a second") as caught:
+            submit(3)
+        assert (caught.value.status, caught.value.headers) == (429, ((b"retry-after", b"soon"),))
+        bench.now += 0.1
+        submit(3)
+        with pytest.raises(HttpError):
+            submit(4)
+        bench.now += 3600
+        for seq_id in range(4, 7):
+            submit(seq_id)
+        with pytest.raises(HttpError):
+            submit(7)
+
+    run(scenario, limits=ServerLimits(rate=10, burst=3, retry_after="soon"))
 
 
 def test_a_failed_generation_is_a_failed_request(caplog: pytest.LogCaptureFixture) -> None:

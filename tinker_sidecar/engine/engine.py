@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
+from tinker_sidecar.engine.capacity import Capacity
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.requests import EncodedSpec
@@ -29,6 +31,7 @@ from tinker_sidecar.ipc.protocol import (
     Reply,
     RequestSpec,
     Sample,
+    ServiceConfig,
 )
 from tinker_sidecar.logs import engine_logger
 
@@ -61,6 +64,7 @@ class Engine:
         """What the client has sent last: the requests that follow ask for it."""
         self._sampler_of: dict[int, int] = {}
         self._closings: set[asyncio.Task[None]] = set()
+        self._capacities: WeakValueDictionary[tuple[str | None, ...], Capacity] = WeakValueDictionary()
         self._handlers: dict[type, Callable[[Any], None]] = {
             RequestSpec: self._on_spec,
             Sample: self._on_sample,
@@ -169,7 +173,7 @@ class Engine:
 
     async def _open_session(self, message: OpenSession) -> Session:
         try:
-            session = Session(message.config, self.outbox)
+            session = Session(message.config, self.outbox, self._capacity(message.config))
             try:
                 info = await session.open(message.session_id)
             except BaseException:
@@ -180,6 +184,11 @@ class Engine:
             raise
         self.outbox.reply(Reply(message.call, value=info))
         return session
+
+    def _capacity(self, config: ServiceConfig) -> Capacity:
+        """What the server gives to whoever has this credential."""
+        owner = (config.base_url, config.api_key, config.credential_command)
+        return self._capacities.setdefault(owner, Capacity())
 
     async def _open_sampler(self, message: OpenSampler) -> Sampler:
         try:

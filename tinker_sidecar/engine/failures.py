@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tinker_sidecar.engine.retry_after import seconds_to_wait
 from tinker_sidecar.ipc.protocol import Failure
 
 __all__ = [
@@ -39,15 +40,20 @@ _PAGE_LIMIT = 300
 
 
 class EngineError(Exception):
-    """Carries a `Failure` up to whoever answers the caller."""
+    """Carries a `Failure` up to whoever answers the caller.
 
-    def __init__(self, failure: Failure) -> None:
+    `retry_after`: seconds after which the server wants to be asked again, if it said so.
+    """
+
+    def __init__(self, failure: Failure, retry_after: float | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.retry_after = retry_after
 
     def adding(self, words: str) -> EngineError:
         """The same with more to say."""
-        return EngineError(msgspec.structs.replace(self.failure, message=self.failure.message + words))
+        failure = msgspec.structs.replace(self.failure, message=self.failure.message + words)
+        return EngineError(failure, self.retry_after)
 
     @property
     def status(self) -> int | None:
@@ -72,13 +78,17 @@ def invalid_response(message: str, content: bytes = b"") -> EngineError:
     )
 
 
-def status_error(status: int, content: bytes, place: str) -> EngineError:
-    """The error for an HTTP `status` from `place`, with what the server said about it."""
+def status_error(status: int, content: bytes, place: str, retry_after: str = "") -> EngineError:
+    """The error for an HTTP `status` from `place`, with what the server said about it.
+
+    `retry_after` is the header of that name.
+    """
     kind = _KIND_BY_STATUS.get(status) or ("InternalServerError" if status >= 500 else "APIStatusError")
     body = _body(content)
     said = _detail(body)
     message = f"HTTP {status} from {place}" + (f": {said}" if said else "")
-    return EngineError(Failure(kind, message, status_code=status, body=body))
+    failure = Failure(kind, message, status_code=status, body=body)
+    return EngineError(failure, seconds_to_wait(retry_after, place))
 
 
 def _body(content: bytes) -> Any:

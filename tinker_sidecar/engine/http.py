@@ -95,6 +95,8 @@ class Response(NamedTuple):
     content: bytes
     challenge: str
     """The `WWW-Authenticate` header."""
+    retry_after: str
+    """The header of that name."""
     place: str
     """Where it came from, for messages: the whole address, and through which proxy."""
 
@@ -109,7 +111,7 @@ class Response(NamedTuple):
 
     def error(self) -> EngineError:
         """What an answer with another status than 200 amounts to."""
-        return status_error(self.status, self.content, self.place)
+        return status_error(self.status, self.content, self.place, self.retry_after)
 
 
 class Http:
@@ -210,6 +212,7 @@ class Http:
             received_headers.get("content-type", ""),
             content,
             received_headers.get("www-authenticate", ""),
+            received_headers.get("retry-after", ""),
             place,
         )
 
@@ -228,6 +231,10 @@ class Http:
         self._lanes[lane] = transport = open_transport(self._root, self._proxy, lane.silence)
         self._clients[lane] = client = Client(transport)
         return client
+
+    def short_requests_at_once(self) -> int:
+        """How many requests on the lane `SHORT` are sent before one of them is answered."""
+        return self._pace.at_once
 
     def has_answered(self) -> bool:
         """Whether there has ever been an answer, of whatever kind."""

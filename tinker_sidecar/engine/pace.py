@@ -31,6 +31,11 @@ class Pace:
         self._fastest = float("inf")
         self._seen = 0
 
+    @property
+    def at_once(self) -> int:
+        """How many requests may be open now."""
+        return self._slots.size
+
     async def enter(self) -> float:
         """Wait for a turn; returns when it came, for `leave`."""
         await self._slots.take(1)

@@ -103,7 +103,7 @@ class Action(StrEnum):
     FAIL = "the error is raised"
     PAUSE = "try again after a pause"
     RENEW_CONNECTIONS = "open new connections and try again at once"
-    BACK_OFF = "slow down all requests and try again when there is room"
+    BACK_OFF = "ask for less at once, and try again when there is room"
     AWAIT_PAYMENT = "wait until billing is sorted out and try again"
     RESET_CURSOR = "try again after a pause, asking for all the news"
     SUBMIT_ANEW = "submit the request anew after a pause, under a new number"
@@ -197,7 +197,8 @@ EXCEPTIONS: Mapping[Route, Mapping[Cause, Row]] = {
     Route.SUBMIT: {
         Cause.THROTTLED: Row(
             Action.BACK_OFF,
-            "The server takes fewer requests than we send: all of them must slow down, not this one alone.",
+            "The server takes fewer requests than we send, or refuses some at random: which of the two it is "
+            "shows when less is asked.",
             patience=Patience.ENDLESS,
         ),
     },
@@ -351,7 +352,7 @@ class Recovery:
         level = logging.INFO if self._route is Route.START_UP else logging.DEBUG
         logger.log(level, "%s: %s; what is done: %s", self._route.value, error, action.value)
         if action.pauses:
-            await asyncio.sleep(min(left, next(trouble.pauses)))
+            await asyncio.sleep(min(left, max(next(trouble.pauses), error.retry_after or 0.0)))
         if remedy is not None:
             begun = monotonic()
             await remedy(error)

@@ -33,7 +33,8 @@ class Retrieval:
     """One request's wait for its result.
 
     `submission_seconds` is how long the server took to make the promise, which it likes to be told.
-    `recovery` deals with what goes wrong on the way.
+    `recovery` deals with what goes wrong on the way. `finished` is called when the server has told that it
+    works on the request no more, which is before its result is here.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Retrieval:
         submission_seconds: float,
         recovery: Recovery,
         observer: QueueObserver,
+        finished: Callable[[], None],
     ) -> None:
         self._session = session
         self._promise = promise
@@ -54,6 +56,7 @@ class Retrieval:
         self._submission_seconds = submission_seconds
         self._recovery = recovery
         self._observer = observer
+        self._finished = finished
         self._size = 0
         self._lane = Lane.POLL
         self._iteration = 0
@@ -74,6 +77,7 @@ class Retrieval:
         if poller is None:
             return await self._poll()
         self._size = await poller.wait(self._promise.request_id)
+        self._finished()
         self._lane = Lane.SHORT  # There is nothing left to wait for.
         self._session.outbox.expect(self._request)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
+from tinker_sidecar.engine.capacity import Place
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
 from tinker_sidecar.engine.limits import Budget
@@ -133,35 +133,48 @@ class Sampler:
             # Each request in flight holds a connection.
             slots.append(session.flags.sample_max_concurrent_requests)
         self._slots = Budget(min(slots))
-        self._stuck_detector: StuckDetector | None = None
-        if retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection:
-            self._stuck_detector = StuckDetector(
-                info.sampling_session_id, retry.progress_timeout, lambda: session.billing.is_on
-            )
+        self._detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
+        self._stuck_detector = StuckDetector(
+            info.sampling_session_id, retry.progress_timeout, self._is_excused, session.capacity.trouble
+        )
 
     async def close(self) -> None:
         """Poll no more, and watch over nothing. What is unanswered is not told."""
         if self._poller is not None:
             await self._poller.close()
-        if self._stuck_detector is not None:
-            self._stuck_detector.close()
+        self._stuck_detector.close()
 
     async def sample(self, request: Sample, spec: EncodedSpec) -> Result:
         """The result of `request`, which asks for what `spec` says."""
         async with self._slots.hold(1):
             work = self._sample(request, spec)
-            if self._stuck_detector is None:
-                return await work
             return await self._stuck_detector.watch(self._seq_id_base + request.offset, work)
+
+    def _is_excused(self) -> bool:
+        """Whether requests may wait without end. A server that refuses all of them is told to the user even
+        where nobody wants to be told of slow ones.
+        """
+        session = self._session
+        if session.billing.is_on:
+            return True
+        return not self._detects_stuck and session.capacity.refusing_for < self._policy.patience
 
     async def _sample(self, request: Sample, spec: EncodedSpec) -> Result:
         """Submit the request and get its result; where that is gone, submit it anew under another number."""
-        retrieval = await self._submit(request, spec, request.offset)
+        place = self._session.capacity.place(self._session.http.short_requests_at_once)
+        try:
+            return await self._sample_from(place, request, spec)
+        finally:
+            place.leave()
+
+    async def _sample_from(self, place: Place, request: Sample, spec: EncodedSpec) -> Result:
+        retrieval = await self._submit(place, request, spec, request.offset)
 
         async def submit_anew(_: EngineError) -> None:
             nonlocal retrieval
             logger.info("request %s is gone from the server; submitting it anew", retrieval.request_id)
-            retrieval = await self._submit(request, spec, random.choice(_RESUBMISSIONS))
+            place.leave()
+            retrieval = await self._submit(place, request, spec, random.choice(_RESUBMISSIONS))
 
         # Without a remedy, a result that is gone is an error.
         remedies: dict[Action, Remedy] = {Action.SUBMIT_ANEW: submit_anew} if self._policy.resamples else {}
@@ -173,11 +186,11 @@ class Sampler:
                 raise error.adding(_NOT_RESAMPLED) from None
             raise
 
-    async def _submit(self, request: Sample, spec: EncodedSpec, offset: int) -> Retrieval:
+    async def _submit(self, place: Place, request: Sample, spec: EncodedSpec, offset: int) -> Retrieval:
         """Have the server take the request under number `offset` of this clone."""
         body = spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
         started = monotonic()
-        promise = await self._promised(body)
+        promise = await self._promised(place, body)
         return Retrieval(
             self._session,
             promise,
@@ -186,6 +199,7 @@ class Sampler:
             submission_seconds=monotonic() - started,
             recovery=self._retrieving,
             observer=self._observer,
+            finished=place.leave,
         )
 
     async def _finish(self, retrieval: Retrieval) -> Result:
@@ -211,42 +225,51 @@ class Sampler:
             return Result(result)
         return Result(result, partial(poller.retrieved, request_id))
 
-    async def _promised(self, body: bytes) -> Promise:
-        """Send `body` until the server takes it, with the poller there in time for a result that is quick."""
-        recovery = Recovery(
-            Route.SUBMIT,
-            self._policy,
-            self._session.retries,
-            {
-                Action.AWAIT_PAYMENT: self._session.billing.wait,
-                Action.BACK_OFF: partial(self._back_off, len(body)),
-                Action.RENEW_CONNECTIONS: self._renew_connections,
-            },
-        )
-        dispatch = partial(self._dispatch, body)
-        if (poller := self._poller) is None:
-            return await recovery.run(dispatch)
-        ticket = poller.coming()
-        try:
-            return await recovery.run(dispatch)
-        finally:
-            poller.came(ticket)
+    async def _promised(self, place: Place, body: bytes) -> Promise:
+        """Send `body` until the server takes it."""
+        session = self._session
 
-    async def _back_off(self, prompt_bytes: int, _: EngineError) -> None:
-        self._session.dispatches.back_off(prompt_bytes)  # The next attempt waits until that is over.
+        async def back_off(error: EngineError) -> None:
+            await place.refused(error.retry_after)
+
+        remedies = {
+            Action.AWAIT_PAYMENT: session.billing.wait,
+            Action.BACK_OFF: back_off,
+            Action.RENEW_CONNECTIONS: self._renew_connections,
+        }
+        recovery = Recovery(Route.SUBMIT, self._policy, session.retries, remedies)
+        # One that is refused keeps its room, or others would go before it.
+        async with session.dispatches.hold(1), session.prompt_bytes.hold(len(body)):
+            return await recovery.run(partial(self._dispatch, place, body))
 
     async def _renew_connections(self, _: EngineError) -> None:
         await self._session.http.renew(Lane.SHORT)
 
-    async def _dispatch(self, body: bytes) -> Promise:
-        """Send `body` once, when there is room for it."""
-        async with self._session.dispatches.hold(len(body)):
-            try:
-                response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-            except asyncio.CancelledError:
-                self._session.spawn(self._take_back(body))
-                raise
-        return response.read(Promise)
+    async def _dispatch(self, place: Place, body: bytes) -> Promise:
+        """Send `body` once, when the server has room for it."""
+        await place.enter()
+        try:
+            promise = await self._asked(body)
+        except asyncio.CancelledError:
+            self._session.spawn(self._take_back(body))
+            raise
+        except EngineError as error:
+            if error.status != 429:
+                place.leave()
+            raise
+        place.accepted()
+        return promise
+
+    async def _asked(self, body: bytes) -> Promise:
+        """What the server answers to `body`, with the poll there in time for a result that is quick."""
+        poller = self._poller
+        ticket = poller.coming() if poller is not None else 0
+        try:
+            response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+            return response.read(Promise)
+        finally:
+            if poller is not None:
+                poller.came(ticket)
 
     async def _take_back(self, body: bytes) -> None:
         """Cancel what was given up half-way, and the server may have all the same.
@@ -254,10 +277,16 @@ class Sampler:
         Sent once more it is the same request to the server, whose answer tells what to cancel.
         """
         if self._session.dynamic.sample_cancel_enabled and not self._session.is_ending:
-            with contextlib.suppress(EngineError):
-                async with self._session.dispatches.hold(len(body)):
+            place = self._session.capacity.place(self._session.http.short_requests_at_once)
+            try:
+                async with self._session.dispatches.hold(1), self._session.prompt_bytes.hold(len(body)):
+                    await place.enter()
                     response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
                 request_id = response.read(Promise).request_id
                 if self._poller is not None:
                     self._poller.given_up(request_id)
                 self._session.cancel(request_id)
+            except EngineError as error:
+                logger.info("could not take back what was given up: %s", error)
+            finally:
+                place.leave()

@@ -13,9 +13,10 @@ import msgspec
 
 from tinker_sidecar.engine.auth import Auth
 from tinker_sidecar.engine.billing import BillingPause
+from tinker_sidecar.engine.capacity import Capacity
 from tinker_sidecar.engine.failures import IS_BASE_URL_RIGHT, EngineError
 from tinker_sidecar.engine.http import SDK_VERSION, Http, Lane, Response
-from tinker_sidecar.engine.limits import Budget, DispatchLimits
+from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Retries, Route
 from tinker_sidecar.engine.retry import StartUpPolicy
@@ -52,12 +53,14 @@ class _CreatedSession(msgspec.Struct):
 class Session:
     """Everything that requests under one `session_id` share.
 
-    `open` must have succeeded before anything else is asked of it. `outbox` is where its results go.
+    `open` must have succeeded before anything else is asked of it. `outbox` is where its results go;
+    `capacity` is what the server gives to it and to all others with the same credential.
     """
 
-    def __init__(self, config: ServiceConfig, outbox: Outbox) -> None:
+    def __init__(self, config: ServiceConfig, outbox: Outbox, capacity: Capacity) -> None:
         self.config = config
         self.outbox = outbox
+        self.capacity = capacity
         self.http = Http(config.base_url, config.headers, config.proxy)
         self.auth = Auth(config, self.http)
         self.dynamic = DynamicFlags()
@@ -101,7 +104,8 @@ class Session:
 
     def _adopt(self, flags: ClientFlags) -> None:
         self.flags = flags
-        self.dispatches = DispatchLimits(_DISPATCHES, flags.sample_dispatch_bytes_semaphore_size)
+        self.dispatches = Budget(_DISPATCHES)
+        self.prompt_bytes = Budget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_bytes = Budget(min(flags.inflight_response_bytes_semaphore_size, _RESPONSE_BYTES))
         self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec)
 

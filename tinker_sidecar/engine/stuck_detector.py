@@ -21,12 +21,19 @@ class StuckDetector:
     """Fails all pending requests of a sampler when none of them has finished for `timeout` seconds.
 
     One timer serves them all: it is set again, for what is left, whenever it fires too early. While
-    `excused()`, waiting is what is meant to happen.
+    `excused()`, waiting is what is meant to happen. `trouble()` is what is known of the reason, or "".
     """
 
-    def __init__(self, sampling_session_id: str, timeout: float, excused: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        sampling_session_id: str,
+        timeout: float,
+        excused: Callable[[], bool],
+        trouble: Callable[[], str],
+    ) -> None:
         self._sampling_session_id = sampling_session_id
         self._excused = excused
+        self._trouble = trouble
         self._timeout = timeout
         self._pending: dict[asyncio.Task[object], tuple[int, float]] = {}
         self._last_progress = 0.0
@@ -89,6 +96,6 @@ class StuckDetector:
         more = f" and {len(pending) - _NAMED} more" if len(pending) > _NAMED else ""
         return (
             f"no request of {self._sampling_session_id} has finished for {self._timeout:.0f} s "
-            f"(RetryConfig.progress_timeout): they appear to be stuck. "
+            f"(RetryConfig.progress_timeout): they appear to be stuck. {self._trouble()}"
             f"Pending, by seq_id and age: {named}{more}"
         )

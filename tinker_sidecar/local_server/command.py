@@ -19,6 +19,7 @@ from tinker_sidecar.local_server.model import ServedModel
 from tinker_sidecar.local_server.options import ServerOptions, client_flags
 from tinker_sidecar.local_server.quirks import Quirk
 from tinker_sidecar.local_server.server import serve as run_server
+from tinker_sidecar.local_server.throttle import ServerLimits
 from tinker_sidecar.processes.parent import watch_parent
 
 __all__ = ["serve"]
@@ -94,6 +95,19 @@ def serve(
     fail_token: Annotated[
         int | None, typer.Option(metavar="TOKEN", help="sim: a prompt that has this token fails.")
     ] = None,
+    slots: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Refuse (429) what is more at once.")
+    ] = 100_000,
+    rate: Annotated[
+        float | None, typer.Option(metavar="N", min=0.001, help="Refuse (429) what is more a second.")
+    ] = None,
+    burst: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Of those, how many at once; by default a second's."),
+    ] = None,
+    retry_after: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The Retry-After header of a refusal.")
+    ] = None,
     quirk: Annotated[
         list[Quirk] | None,
         typer.Option(
@@ -130,6 +144,7 @@ def serve(
         jwt_lifetime=jwt_lifetime if jwt else None,
         client_config=static_flags,
         dynamic_config=dynamic_flags,
+        limits=_limits(slots, rate, burst, retry_after),
         quirks=frozenset(quirk or []),
         faults=faults,
         fault_seed=fault_seed,
@@ -172,6 +187,16 @@ def _listen(host: str, port: int, api_key: str | None) -> socket.socket:
     except OSError as error:
         _refuse(f"cannot listen on {host} port {port}: {error.strerror}")
     return listener
+
+
+def _limits(slots: int, rate: float | None, burst: int | None, retry_after: str | None) -> ServerLimits:
+    if burst is not None and rate is None:
+        _refuse("--burst needs --rate")
+    if retry_after is not None and not (retry_after.isascii() and retry_after.isprintable()):
+        _refuse("--retry-after must be printable ASCII")
+    return ServerLimits(
+        slots=slots, rate=rate, burst=burst or max(1, int(rate or 1)), retry_after=retry_after
+    )
 
 
 def _is_loopback(listener: socket.socket) -> bool:

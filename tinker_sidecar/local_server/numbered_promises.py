@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tinker_sidecar.local_server.engines import GenerationEngine, GenerationRequest
     from tinker_sidecar.local_server.served_sampler import ServedPromise, ServedSampler
     from tinker_sidecar.local_server.sessions import Sessions
+    from tinker_sidecar.local_server.throttle import Throttle
     from tinker_sidecar.local_server.wire import TensorBody
 
 __all__ = ["NumberedPromises"]
@@ -23,9 +24,15 @@ class NumberedPromises(Promises):
     """With `sample_again`, a repeated `seq_id` is another request."""
 
     def __init__(
-        self, engine: GenerationEngine, sessions: Sessions, clock: Callable[[], float], *, sample_again: bool
+        self,
+        engine: GenerationEngine,
+        sessions: Sessions,
+        throttle: Throttle,
+        clock: Callable[[], float],
+        *,
+        sample_again: bool,
     ) -> None:
-        super().__init__(engine, sessions, clock)
+        super().__init__(engine, sessions, throttle, clock)
         self._sample_again = sample_again
         self._numbers = itertools.count(1)
         self._numbered: dict[str, ServedPromise] = {}

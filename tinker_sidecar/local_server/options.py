@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from tinker_sidecar.local_server.throttle import ServerLimits
+
 if TYPE_CHECKING:
     from tinker_sidecar.local_server.fault_specs import Fault
     from tinker_sidecar.local_server.quirks import Quirk
@@ -56,6 +58,7 @@ class ServerOptions:
     jwt_lifetime: float | None = None
     client_config: dict[str, Any] = field(default_factory=dict)
     dynamic_config: dict[str, Any] = field(default_factory=dict)
+    limits: ServerLimits = field(default_factory=ServerLimits)
     quirks: frozenset[Quirk] = frozenset()
     faults: tuple[Fault, ...] = ()
     fault_seed: int = 0

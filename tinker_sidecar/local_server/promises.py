@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from tinker_sidecar.local_server.engines import GenerationEngine, GenerationRequest
     from tinker_sidecar.local_server.served_sampler import ServedSampler
     from tinker_sidecar.local_server.sessions import Sessions
+    from tinker_sidecar.local_server.throttle import Throttle
     from tinker_sidecar.local_server.wire import TensorBody
 
 __all__ = ["Promises"]
 
 logger = logging.getLogger(__name__)
 
-MAX_PENDING = 100_000
 RETRIEVED_GRACE = 30.0
 """Seconds a fetched result is kept for a client that lost the answer."""
 RETRIEVED_BYTES = 128 << 20
@@ -38,9 +38,12 @@ class Promises:
     answer. Beyond the memory bounds the oldest ones go first.
     """
 
-    def __init__(self, engine: GenerationEngine, sessions: Sessions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: GenerationEngine, sessions: Sessions, throttle: Throttle, clock: Callable[[], float]
+    ) -> None:
         self._engine = engine
         self._sessions = sessions
+        self._throttle = throttle
         self._clock = clock
         self._pending = 0
         self._unretrieved = _Shelf(UNRETRIEVED_BYTES)
@@ -55,10 +58,9 @@ class Promises:
     ) -> ServedPromise:
         """Start `request`; `target` is its `target_prompt_logprobs`, whose layout the result has.
 
-        Raises HttpError 429 when too many requests are pending.
+        Raises HttpError 429 when that is more than the server takes.
         """
-        if self._pending >= MAX_PENDING:
-            raise HttpError(429, f"{MAX_PENDING} requests are pending; wait for some to finish")
+        self._throttle.admit(self._pending)
         promise = ServedPromise(sampler, seq_id, request.num_samples)
         sampler.promises[seq_id] = promise
         promise.clone.highest_seq_id = max(promise.clone.highest_seq_id, seq_id)

@@ -28,6 +28,7 @@ from tinker_sidecar.local_server.request_log import RequestLog
 from tinker_sidecar.local_server.sampling_routes import SamplingRoutes
 from tinker_sidecar.local_server.service_routes import ServiceRoutes
 from tinker_sidecar.local_server.sessions import Sessions
+from tinker_sidecar.local_server.throttle import ServerLimits, Throttle
 from tinker_sidecar.local_server.training_routes import TrainingRoutes
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ class LocalApi:
         clock = time.monotonic
         self._journal = Journal(clock)
         self._sessions = Sessions(options.session_timeout, clock, self._journal)
-        self._promises = _promises(model, options, self._sessions, clock)
+        throttle = Throttle(options.limits, clock)
+        self._promises = _promises(model, options, self._sessions, throttle, clock)
         self._long_polls = LongPolls()
         self._sweep_interval = min(_SWEEP, options.session_timeout / 4)
         gate = Gate(options.api_key, options.jwt_lifetime, loopback=options.loopback)
         request_log = RequestLog(clock)
-        service = ServiceRoutes(model, options, gate, self._sessions, self._journal, request_log)
+        service = ServiceRoutes(model, options, gate, self._sessions, self._journal, request_log, throttle)
         sampling = _sampling_routes(model, options, self._sessions, self._promises, self._long_polls)
         training = TrainingRoutes(model, self._sessions, sampling)
         app = App(_paths(service, sampling, training, options), gate)
@@ -87,12 +89,16 @@ class LocalApi:
 
 
 def _promises(
-    model: ServedModel, options: ServerOptions, sessions: Sessions, clock: Callable[[], float]
+    model: ServedModel,
+    options: ServerOptions,
+    sessions: Sessions,
+    throttle: Throttle,
+    clock: Callable[[], float],
 ) -> Promises:
     sample_again = Quirk.REPEATS_SAMPLED_AGAIN in options.quirks
     if sample_again or Quirk.NUMERIC_REQUEST_IDS in options.quirks:
-        return NumberedPromises(model.engine, sessions, clock, sample_again=sample_again)
-    return Promises(model.engine, sessions, clock)
+        return NumberedPromises(model.engine, sessions, throttle, clock, sample_again=sample_again)
+    return Promises(model.engine, sessions, throttle, clock)
 
 
 def _sampling_routes(
@@ -131,6 +137,7 @@ def _service_paths(routes: ServiceRoutes) -> dict[str, Any]:
         API + "telemetry": post(routes.telemetry, wire.TelemetryBody),
         "/local/journal": get(routes.journal),
         "/local/requests": get(routes.requests),
+        "/local/limits": post(routes.replace_limits, ServerLimits),
     }
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tinker_sidecar.local_server.request_log import RequestLog
     from tinker_sidecar.local_server.responses import RequestHead
     from tinker_sidecar.local_server.sessions import Sessions
+    from tinker_sidecar.local_server.throttle import ServerLimits, Throttle
 
 __all__ = ["ServiceRoutes"]
 
@@ -41,6 +42,7 @@ class ServiceRoutes:
         sessions: Sessions,
         journal: Journal,
         request_log: RequestLog,
+        throttle: Throttle,
     ) -> None:
         self._model = model
         self._options = options
@@ -48,6 +50,7 @@ class ServiceRoutes:
         self._sessions = sessions
         self._journal = journal
         self._request_log = request_log
+        self._throttle = throttle
 
     async def healthz(self, body: None, head: RequestHead) -> HttpAnswer:
         """Say that the server is there, to anybody."""
@@ -123,3 +126,8 @@ class ServiceRoutes:
     async def requests(self, body: None, head: RequestHead) -> HttpAnswer:
         """What was asked and answered when."""
         return json_response(self._request_log.snapshot())
+
+    async def replace_limits(self, body: ServerLimits, head: RequestHead) -> HttpAnswer:
+        """Take more, or less, from now on."""
+        self._throttle.replace(body)
+        return json_response(Empty())

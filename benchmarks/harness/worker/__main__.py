@@ -8,6 +8,7 @@ import sys
 
 from harness.worker.gil_hold import gil_hold
 from harness.worker.grading import grading_loop
+from harness.worker.load import load
 from harness.worker.payload import payload
 from harness.worker.program import Program
 from harness.worker.round_trip import round_trip
@@ -16,7 +17,17 @@ from harness.worker.throughput import throughput
 
 TASKS = {
     task.__name__: task
-    for task in (throughput, round_trip, gil_hold, grading_loop, payload, connect, start_up, in_flight_memory)
+    for task in (
+        throughput,
+        round_trip,
+        gil_hold,
+        grading_loop,
+        load,
+        payload,
+        connect,
+        start_up,
+        in_flight_memory,
+    )
 }
 
 

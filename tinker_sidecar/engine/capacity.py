@@ -1,0 +1,264 @@
+"""How many requests a server takes at once, found out from what it refuses with a 429."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+
+from tinker_sidecar.engine.chance_refusals import ChanceRefusals
+from tinker_sidecar.logs import engine_logger
+
+__all__ = ["Capacity", "Place"]
+
+logger = engine_logger(__name__)
+
+
+class Capacity:
+    """What one server gives to one credential, shared by all its sessions and samplers.
+
+    Nothing is limited until the server refuses something. A refusal says that the requests it has at that
+    moment are all it takes, so from then on one is sent when one finishes. The limit grows again by itself,
+    hardly at first and then ever faster, so that a server that has become larger is found out within
+    seconds and one that has not is seldom asked in vain (the idea of TCP's CUBIC, RFC 9438, whose loss is
+    not as exact as a refusal). Refusals that come however little is asked limit nothing.
+
+    The request that has waited longest goes first, those that were refused among them.
+    """
+
+    _FIRST_TRIES = 8
+    _DOUBLES_IN = 3.0
+    """Seconds in which the limit doubles if nothing is refused."""
+    _LEAST_GROWTH = 16
+    """What it grows by in that time if it is small."""
+    _OWN_WAIT = 0.05
+    """Seconds that a request waits which was refused by chance, if the server does not say how long."""
+    _LONGEST_SILENCE = 1.0
+    """Seconds between requests while the server has nothing of ours and refuses all."""
+    _TICK = 0.05
+    _TELL_EVERY, _WARN_EVERY = 10.0, 60.0
+
+    def __init__(self) -> None:
+        self.limit = math.inf
+        """Requests that the server may have at once."""
+        self.in_flight = 0
+        """Requests that are on their way to the server, or that it has and has not finished."""
+        self._under_way = 0
+        """Those of which the server has not said yet if it takes them."""
+        self._most_under_way = 1
+        """More would not be on the wire, but wait for it, and be refused in vain one after the other."""
+        self._known = math.inf
+        """The limit without what it has grown by: what is more is a try."""
+        self._grows_since = 0.0
+        self._tries = 0
+        """After the first refusal, so many may be sent at once to see if it was chance."""
+        self._chance = ChanceRefusals()
+        self._sent = 0
+        self._tickets = count()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._all_refused_since: float | None = None
+        self._refused_in_vain = 0
+        """While the server had nothing of ours."""
+        self._silent_until = 0.0
+        self._is_ticking = False
+        self._told = math.inf
+        self._told_at = self._warned_at = -math.inf
+
+    def place(self, under_way: Callable[[], int]) -> Place:
+        """A place for a request that comes now, behind all that have come before.
+
+        `under_way` says how many requests may be sent before one of them is answered.
+        """
+        return Place(self, next(self._tickets), under_way)
+
+    @property
+    def refusing_for(self) -> float:
+        """Seconds for which the server has refused every request; 0 if it took the last one."""
+        return 0.0 if self._all_refused_since is None else self._now() - self._all_refused_since
+
+    def trouble(self) -> str:
+        """A sentence for whoever wonders why nothing gets done; empty if it is not for lack of capacity."""
+        if self._all_refused_since is None:
+            return ""
+        return f"The server has answered 429 (too many requests) to all for {self.refusing_for:.0f} s. "
+
+    async def enter(self, ticket: int, most_under_way: int) -> tuple[int, bool]:
+        """Wait until the request with this `ticket` may be sent.
+
+        Returns the number under which it is sent, and whether it is a try.
+        """
+        self._most_under_way = most_under_way
+        if self._waiting or not self._has_room():
+            await self._turn(ticket)
+        else:
+            self._let_in()
+        self._sent += 1
+        self._chance.sent(self._sent, self.in_flight)
+        return self._sent, self.in_flight > self._known
+
+    async def _turn(self, ticket: int) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            self._grow_from(self.limit)  # Nobody has wanted more until now.
+        heappush(self._waiting, (ticket, turn))
+        self._tick_soon()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.left(was_under_way=True)
+            raise
+
+    def accepted(self, number: int, most_under_way: int, *, was_a_try: bool) -> None:
+        """The server has taken the request that was sent under this `number`."""
+        self._under_way -= 1
+        self._most_under_way = most_under_way
+        self._all_refused_since = None
+        self._refused_in_vain = 0
+        if self._chance.accepted(number, self.limit):
+            self.limit = self._known = math.inf
+        elif was_a_try and self._tries:
+            self._tries += 1
+            self._grow_from(max(self._known, self.in_flight))
+        self._admit()
+
+    def refused(self, number: int, *, was_a_try: bool, retry_after: float | None) -> float:
+        """The server has refused a request, which leaves; returns the seconds until it may try again."""
+        self.in_flight -= 1
+        self._under_way -= 1
+        now = self._now()
+        if self._all_refused_since is None:
+            self._all_refused_since = now
+        wait = retry_after or 0.0
+        # To be refused is what a try is for; unless it would have been anyway, at random.
+        counts = self._chance.are_known or not was_a_try
+        if counts and self._chance.refused(number, self.in_flight + 1):
+            wait = max(wait, self._OWN_WAIT * random.uniform(1, 2))
+        else:
+            self._lower(was_a_try=was_a_try)
+            self._tell(now)
+        if self.in_flight == 0:
+            # Nothing will finish that could make room: only time may.
+            self._tries = 0
+            silence = min(self._LONGEST_SILENCE, self._OWN_WAIT * 2**self._refused_in_vain)
+            self._refused_in_vain += 1
+            self._silent_until = now + max(wait, silence * random.uniform(1, 1.25))
+        self._admit()
+        return wait
+
+    def _lower(self, *, was_a_try: bool) -> None:
+        if self.limit == math.inf:
+            self._tries = self._FIRST_TRIES
+        elif was_a_try:
+            self._tries //= 2
+        self._grow_from(min(self.limit, max(1, self.in_flight)))
+
+    def left(self, *, was_under_way: bool) -> None:
+        """A request is finished, or was given up."""
+        self.in_flight -= 1
+        self._under_way -= was_under_way
+        self._admit()
+
+    def _has_room(self) -> bool:
+        if self.in_flight + 1 > self.limit or self._under_way >= self._most_under_way:
+            return False
+        return self.in_flight > 0 or self._refused_in_vain == 0 or self._now() >= self._silent_until
+
+    def _admit(self) -> None:
+        while self._waiting and self._has_room():
+            _, turn = heappop(self._waiting)
+            if not turn.done():
+                self._let_in()
+                turn.set_result(None)
+
+    def _let_in(self) -> None:
+        self.in_flight += 1
+        self._under_way += 1
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _tick_soon(self) -> None:
+        if not self._is_ticking:
+            self._is_ticking = True
+            asyncio.get_running_loop().call_later(self._TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._is_ticking = False
+        if self._waiting:
+            self._grow()
+            self._admit()
+            self._warn()
+            self._tick_soon()
+
+    def _grow_from(self, limit: float) -> None:
+        self._known = limit
+        self._grows_since = self._now()
+        self.limit = limit + self._tries
+
+    def _grow(self) -> None:
+        if self.limit < math.inf and not self._refused_in_vain:
+            part = (self._now() - self._grows_since) / self._DOUBLES_IN
+            grown = self._known + max(self._known, self._LEAST_GROWTH) * part**3
+            self.limit = max(self.limit, grown)
+
+    # What people are told.
+
+    def _tell(self, now: float) -> None:
+        changed = not 0.75 < self.limit / self._told < 1.5
+        if changed and now - self._told_at > self._TELL_EVERY:
+            self._told, self._told_at = self.limit, now
+            logger.info(
+                "the server takes no more than about %.0f requests at once (429): %d wait for their turn",
+                self.limit,
+                len(self._waiting),
+            )
+
+    def _warn(self) -> None:
+        now = self._now()
+        refusing_for = self.refusing_for
+        if refusing_for > self._TELL_EVERY and now - self._warned_at > self._WARN_EVERY:
+            self._warned_at = now
+            logger.warning(
+                "the server has answered 429 to every request for %.0f s: %d wait for their turn",
+                refusing_for,
+                len(self._waiting),
+            )
+
+
+class Place:
+    """A request's place among those that want to be on the server."""
+
+    __slots__ = ("_capacity", "_is_a_try", "_is_inside", "_is_under_way", "_number", "_ticket", "_under_way")
+
+    def __init__(self, capacity: Capacity, ticket: int, under_way: Callable[[], int]) -> None:
+        self._capacity = capacity
+        self._ticket = ticket
+        self._under_way = under_way
+        self._is_inside = False
+
+    async def enter(self) -> None:
+        """Wait until the request may be sent."""
+        self._number, self._is_a_try = await self._capacity.enter(self._ticket, self._under_way())
+        self._is_inside = self._is_under_way = True
+
+    def accepted(self) -> None:
+        """The server has taken it; it stays inside until it leaves."""
+        self._is_under_way = False
+        self._capacity.accepted(self._number, self._under_way(), was_a_try=self._is_a_try)
+
+    async def refused(self, retry_after: float | None) -> None:
+        """The server has refused it, and says perhaps after how many seconds to try again: wait so long."""
+        self._is_inside = False
+        wait = self._capacity.refused(self._number, was_a_try=self._is_a_try, retry_after=retry_after)
+        if wait:
+            await asyncio.sleep(wait)
+
+    def leave(self) -> None:
+        """Make room for another, if this one is inside."""
+        if self._is_inside:
+            self._is_inside = False
+            self._capacity.left(was_under_way=self._is_under_way)
