@@ -35,8 +35,8 @@ async def until(end: asyncio.Event, *, fails: bool) -> None:
 
 async def work(detector: StuckDetector, seq_id: int, end: asyncio.Event, *, fails: bool = False) -> None:
     """A request under watch, until `end`."""
-    with contextlib.suppress(FailedError):
-        await detector.watch(seq_id, until(end, fails=fails))
+    with contextlib.suppress(FailedError), detector.watch(seq_id):
+        await until(end, fails=fails)
 
 
 async def at_once(detector: StuckDetector, seq_id: int, *, fails: bool = False) -> None:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from typing import Self
 
 from tinker_sidecar.engine.chance_refusals import ChanceRefusals
 from tinker_sidecar.logs import engine_logger
@@ -55,6 +56,7 @@ class Capacity:
         self._grows_since = 0.0
         self._tries = 0
         """After the first refusal, so many may be sent at once to see if it was chance."""
+        self._tries_under_way = 0
         self._chance = ChanceRefusals()
         self._sent = 0
         self._tickets = count()
@@ -97,7 +99,9 @@ class Capacity:
             self._let_in()
         self._sent += 1
         self._chance.sent(self._sent, self.in_flight)
-        return self._sent, self.in_flight > self._known
+        is_a_try = self.in_flight > self._known
+        self._tries_under_way += is_a_try
+        return self._sent, is_a_try
 
     async def _turn(self, ticket: int) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -109,26 +113,26 @@ class Capacity:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.left(was_under_way=True)
+                self.gave_up(was_a_try=False)
             raise
 
     def accepted(self, number: int, most_under_way: int, *, was_a_try: bool) -> None:
         """The server has taken the request that was sent under this `number`."""
-        self._under_way -= 1
+        self._answered(was_a_try=was_a_try)
         self._most_under_way = most_under_way
         self._all_refused_since = None
         self._refused_in_vain = 0
         if self._chance.accepted(number, self.limit):
             self.limit = self._known = math.inf
         elif was_a_try and self._tries:
-            self._tries += 1
-            self._grow_from(max(self._known, self.in_flight))
+            self._tries += 2
+            self._grow_from(max(self._known, self.in_flight - self._tries_under_way))
         self._admit()
 
     def refused(self, number: int, *, was_a_try: bool, retry_after: float | None) -> float:
         """The server has refused a request, which leaves; returns the seconds until it may try again."""
         self.in_flight -= 1
-        self._under_way -= 1
+        self._answered(was_a_try=was_a_try)
         now = self._now()
         if self._all_refused_since is None:
             self._all_refused_since = now
@@ -154,13 +158,21 @@ class Capacity:
             self._tries = self._FIRST_TRIES
         elif was_a_try:
             self._tries //= 2
-        self._grow_from(min(self.limit, max(1, self.in_flight)))
+        self._grow_from(min(self.limit, max(1, self.in_flight - self._tries_under_way)))
 
-    def left(self, *, was_under_way: bool) -> None:
-        """A request is finished, or was given up."""
+    def left(self) -> None:
+        """A request that the server has taken is finished, or was given up."""
         self.in_flight -= 1
-        self._under_way -= was_under_way
         self._admit()
+
+    def gave_up(self, *, was_a_try: bool) -> None:
+        """A request is not waited for any more, which the server has neither taken nor refused."""
+        self._answered(was_a_try=was_a_try)
+        self.left()
+
+    def _answered(self, *, was_a_try: bool) -> None:
+        self._under_way -= 1
+        self._tries_under_way -= was_a_try
 
     def _has_room(self) -> bool:
         if self.in_flight + 1 > self.limit or self._under_way >= self._most_under_way:
@@ -257,8 +269,18 @@ class Place:
         if wait:
             await asyncio.sleep(wait)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
     def leave(self) -> None:
         """Make room for another, if this one is inside."""
-        if self._is_inside:
-            self._is_inside = False
-            self._capacity.left(was_under_way=self._is_under_way)
+        if not self._is_inside:
+            return
+        self._is_inside = False
+        if self._is_under_way:
+            self._capacity.gave_up(was_a_try=self._is_a_try)
+        else:
+            self._capacity.left()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 
 __all__ = ["Budget"]
 
@@ -60,8 +61,10 @@ class _Hold:
         self._budget = budget
         self._amount = amount
 
-    async def __aenter__(self) -> None:
-        self._amount = await self._budget.take(self._amount)
+    def __aenter__(self) -> Coroutine[None, None, int]:
+        # Not a coroutine of its own around that of `take`: each one that waits would keep its frame.
+        self._amount = min(self._amount, self._budget.size)
+        return self._budget.take(self._amount)
 
     async def __aexit__(self, *_: object) -> None:
         self._budget.give_back(self._amount)

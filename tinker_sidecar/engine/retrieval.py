@@ -37,6 +37,22 @@ class Retrieval:
     works on the request no more, which is before its result is here.
     """
 
+    __slots__ = (
+        "_asked",
+        "_finished",
+        "_iteration",
+        "_lane",
+        "_observer",
+        "_paused",
+        "_promise",
+        "_recovery",
+        "_request",
+        "_session",
+        "_size",
+        "_spec",
+        "_submission_seconds",
+    )
+
     def __init__(
         self,
         session: Session,

@@ -145,10 +145,21 @@ class Sampler:
         self._stuck_detector.close()
 
     async def sample(self, request: Sample, spec: EncodedSpec) -> Result:
-        """The result of `request`, which asks for what `spec` says."""
+        """The result of `request`, which asks for what `spec` says.
+
+        If it is gone from the server, the request is submitted anew under another number.
+        """
+        # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in.
+        place = self._session.capacity.place(self._session.http.short_requests_at_once)
         async with self._slots.hold(1):
-            work = self._sample(request, spec)
-            return await self._stuck_detector.watch(self._seq_id_base + request.offset, work)
+            with self._stuck_detector.watch(self._seq_id_base + request.offset), place:
+                retrieval = await self._submit(place, request, spec, request.offset)
+                try:
+                    return await self._finish(retrieval)
+                except EngineError as error:
+                    if error.status != 410:
+                        raise
+                    return await self._finish_anew(error, place, retrieval, request, spec)
 
     def _is_excused(self) -> bool:
         """Whether requests may wait without end. A server that refuses all of them is told to the user even
@@ -159,16 +170,13 @@ class Sampler:
             return True
         return not self._detects_stuck and session.capacity.refusing_for < self._policy.patience
 
-    async def _sample(self, request: Sample, spec: EncodedSpec) -> Result:
-        """Submit the request and get its result; where that is gone, submit it anew under another number."""
-        place = self._session.capacity.place(self._session.http.short_requests_at_once)
-        try:
-            return await self._sample_from(place, request, spec)
-        finally:
-            place.leave()
-
-    async def _sample_from(self, place: Place, request: Sample, spec: EncodedSpec) -> Result:
-        retrieval = await self._submit(place, request, spec, request.offset)
+    async def _finish_anew(
+        self, gone: EngineError, place: Place, retrieval: Retrieval, request: Sample, spec: EncodedSpec
+    ) -> Result:
+        """Go on where the result of `retrieval` is `gone` from the server, if that may be."""
+        if not self._policy.resamples:
+            raise gone.adding(_NOT_RESAMPLED)
+        errors = iter([gone])
 
         async def submit_anew(_: EngineError) -> None:
             nonlocal retrieval
@@ -176,23 +184,26 @@ class Sampler:
             place.leave()
             retrieval = await self._submit(place, request, spec, random.choice(_RESUBMISSIONS))
 
-        # Without a remedy, a result that is gone is an error.
-        remedies: dict[Action, Remedy] = {Action.SUBMIT_ANEW: submit_anew} if self._policy.resamples else {}
-        recovery = Recovery(Route.REQUEST, self._policy, self._session.retries, remedies)
-        try:
-            return await recovery.run(lambda: self._finish(retrieval))
-        except EngineError as error:
-            if error.status == 410 and not self._policy.resamples:
-                raise error.adding(_NOT_RESAMPLED) from None
-            raise
+        async def attempt() -> Result:
+            if error := next(errors, None):
+                raise error
+            return await self._finish(retrieval)
+
+        remedies: dict[Action, Remedy] = {Action.SUBMIT_ANEW: submit_anew}
+        return await Recovery(Route.REQUEST, self._policy, self._session.retries, remedies).run(attempt)
 
     async def _submit(self, place: Place, request: Sample, spec: EncodedSpec, offset: int) -> Retrieval:
         """Have the server take the request under number `offset` of this clone."""
-        body = spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
-        started = monotonic()
-        promise = await self._promised(place, body)
+        session = self._session
+        # One that is refused keeps its room, or others would go before it.
+        async with session.dispatches.hold(1):
+            # Now, not before: the bodies of all that wait would be most of their memory.
+            body = spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
+            async with session.prompt_bytes.hold(len(body)):
+                started = monotonic()
+                promise = await self._promised(place, body)
         return Retrieval(
-            self._session,
+            session,
             promise,
             request=request.request,
             spec=spec.spec,
@@ -238,9 +249,7 @@ class Sampler:
             Action.RENEW_CONNECTIONS: self._renew_connections,
         }
         recovery = Recovery(Route.SUBMIT, self._policy, session.retries, remedies)
-        # One that is refused keeps its room, or others would go before it.
-        async with session.dispatches.hold(1), session.prompt_bytes.hold(len(body)):
-            return await recovery.run(partial(self._dispatch, place, body))
+        return await recovery.run(partial(self._dispatch, place, body))
 
     async def _renew_connections(self, _: EngineError) -> None:
         await self._session.http.renew(Lane.SHORT)

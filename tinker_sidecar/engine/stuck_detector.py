@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from time import monotonic
-from typing import TypeVar
+from types import TracebackType
 
 from tinker_sidecar.engine.failures import EngineError, connection_error
 
 __all__ = ["StuckDetector"]
-
-_T = TypeVar("_T")
 
 _NAMED = 10
 """Pending requests that a message lists; the rest it counts."""
@@ -40,31 +38,28 @@ class StuckDetector:
         self._timer: asyncio.TimerHandle | None = None
         self._stuck: dict[asyncio.Task[object], EngineError] = {}
 
-    async def watch(self, seq_id: int, work: Awaitable[_T]) -> _T:
-        """What comes of `work`, which is done for request `seq_id` in the current task.
+    def watch(self, seq_id: int) -> _Watch:
+        """`with` the current task at work on request `seq_id`.
 
         Raises the `EngineError` that says so if it is stuck. The task then counts as cancelled no more.
         """
-        task = asyncio.current_task()
-        assert task is not None
+        return _Watch(self, seq_id)
+
+    def begin(self, task: asyncio.Task[object], seq_id: int) -> None:
+        """`task` works on request `seq_id` from now on."""
         now = monotonic()
         if not self._pending:
             self._last_progress = now
         self._pending[task] = (seq_id, now)
         if self._timer is None:
             self._set_timer(self._timeout)
-        try:
-            result = await work
+
+    def end(self, task: asyncio.Task[object], *, done: bool) -> EngineError | None:
+        """`task` is over, and `done` if it has a result; returns that it was stuck, if it was."""
+        self._pending.pop(task, None)
+        if done:
             self._last_progress = monotonic()
-            return result
-        except asyncio.CancelledError:
-            error = self._stuck.pop(task, None)
-            if error is None:
-                raise
-            task.uncancel()
-            raise error from None
-        finally:
-            self._pending.pop(task, None)
+        return self._stuck.pop(task, None)
 
     def close(self) -> None:
         """Watch over nothing any more."""
@@ -99,3 +94,26 @@ class StuckDetector:
             f"(RetryConfig.progress_timeout): they appear to be stuck. {self._trouble()}"
             f"Pending, by seq_id and age: {named}{more}"
         )
+
+
+class _Watch:
+    # Not a coroutine around the request's: each one that waits would keep its frame.
+    __slots__ = ("_detector", "_seq_id", "_task")
+
+    def __init__(self, detector: StuckDetector, seq_id: int) -> None:
+        self._detector = detector
+        self._seq_id = seq_id
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._detector.begin(task, self._seq_id)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stuck = self._detector.end(self._task, done=error is None)
+        if stuck is not None and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            raise stuck from None
