@@ -62,7 +62,7 @@ class InProcessHost:
             # in it would take itself for running under the caller's event loop.
             context = contextvars.Context()
             # One wake-up serves all that is sent before the engine's thread gets the GIL. No other call may
-            # come between these two lines: Ctrl-C is raised after calls, and nobody would wake the engine again.
+            # come between these two lines: Ctrl-C is raised after calls, and then nobody wakes the engine.
             self._scheduled = True
             self._loop.call_soon_threadsafe(self._drain, context=context)
 
