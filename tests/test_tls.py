@@ -96,20 +96,20 @@ def test_http2_with_a_verified_server(tls_server: TlsServer, monkeypatch: pytest
 def test_no_request_waits_behind_a_poll(
     tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch, *, common_poll: bool
 ) -> None:
-    """Not even where a connection takes few at once: all have come before the first result is there."""
-    server = TlsServer(tmp_path, unused_port, latency=4.0, streams=4, sample_use_retrieve_futures=common_poll)
+    """Not even if there are more than a connection takes: all have come before the first result is there."""
+    server = TlsServer(tmp_path, unused_port, latency=8.0, streams=100, sample_use_retrieve_futures=common_poll)
     monkeypatch.setenv("SSL_CERT_FILE", str(server.authority_file))
     with ExitStack() as stack:
         stack.enter_context(server.process)
         stack.callback(server.process.kill)
         client = stack.enter_context(ServiceClient(base_url=server.base_url, api_key="tml-tests"))
-        sample(client, 30)
+        sample(client, 250)
         log = server.log()
     polls = log["most_at_once"]["retrieve_futures" if common_poll else "retrieve_future"]
-    assert polls == (1 if common_poll else 30)
+    assert polls == (1 if common_poll else 250)
     submissions = [request for request in log["requests"] if request["route"] == "asample"]
     fetched = [request for request in log["requests"] if request["route"] == "retrieve_future"]
-    assert len(submissions) == 30
+    assert len(submissions) == 250
     first_result = min(request["answered"] for request in fetched)
     assert max(request["came"] for request in submissions) < first_result
 
