@@ -97,7 +97,8 @@ def test_no_request_waits_behind_a_poll(
     tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch, *, common_poll: bool
 ) -> None:
     """Not even if there are more than a connection takes: all have come before the first result is there."""
-    server = TlsServer(tmp_path, unused_port, latency=8.0, streams=100, sample_use_retrieve_futures=common_poll)
+    flags = {"sample_use_retrieve_futures": common_poll}
+    server = TlsServer(tmp_path, unused_port, latency=8.0, streams=100, **flags)
     monkeypatch.setenv("SSL_CERT_FILE", str(server.authority_file))
     with ExitStack() as stack:
         stack.enter_context(server.process)
