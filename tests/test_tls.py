@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import ssl
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -16,7 +21,7 @@ from tinker_sidecar.local_server.engines.sim import expected_tokens
 
 # The local server's application behind a server that has HTTP/2; it says which versions it was spoken to.
 SERVER = """
-import asyncio, sys
+import asyncio, json, sys
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from tinker_sidecar.local_server.engines.sim import SimEngine
@@ -24,7 +29,9 @@ from tinker_sidecar.local_server.model import ServedModel
 from tinker_sidecar.local_server.options import ServerOptions
 from tinker_sidecar.local_server.server import LocalApi
 
-api = LocalApi(ServedModel(SimEngine(0.01), "sim", "a simulation", 0), ServerOptions())
+port, certificate, latency, streams, flags = json.loads(sys.argv[1])
+engine = SimEngine(latency)
+api = LocalApi(ServedModel(engine, "sim", "a simulation", 0), ServerOptions(client_config=flags))
 
 async def app(scope, receive, send):
     if scope["type"] == "http":
@@ -32,23 +39,34 @@ async def app(scope, receive, send):
         await api.app(scope, receive, send)
 
 config = Config()
-config.bind, config.certfile, config.keyfile = [f"127.0.0.1:{sys.argv[1]}"], sys.argv[2], sys.argv[2]
+config.bind, config.certfile, config.keyfile = [f"127.0.0.1:{port}"], certificate, certificate
+config.h2_max_concurrent_streams = streams
 config.accesslog = config.errorlog = None
 asyncio.run(serve(app, config))
 """
 
 
 class TlsServer:
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(
+        self, folder: Path, port: int, *, latency: float = 0.01, streams: int = 100, **flags: object
+    ) -> None:
         authority = trustme.CA()
         self.authority_file = folder / "authority.pem"
         authority.cert_pem.write_to_path(self.authority_file)
         certificate = folder / "server.pem"
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         self.base_url = f"https://127.0.0.1:{port}"
+        options = json.dumps([port, str(certificate), latency, streams, flags])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(port), certificate], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SERVER, options], stdout=subprocess.PIPE, text=True
         )
+
+    def log(self) -> dict[str, Any]:
+        """Its requests, as the local server tells of them."""
+        trust = ssl.create_default_context(cafile=self.authority_file)
+        with urllib.request.urlopen(f"{self.base_url}/local/requests", context=trust) as answer:
+            log: dict[str, Any] = json.load(answer)
+        return log
 
     def versions(self) -> set[str]:
         """The versions of HTTP that it was spoken to; ends it."""
@@ -69,13 +87,41 @@ def tls_server(tmp_path: Path, unused_port: int) -> Iterator[TlsServer]:
 def test_http2_with_a_verified_server(tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tls_server.authority_file))
     with ServiceClient(base_url=tls_server.base_url, api_key="tml-tests") as service_client:
-        client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")
-        params = types.SamplingParams(max_tokens=4, seed=1)
-        futures = [client.sample(types.ModelInput.from_ints([n]), 1, params) for n in range(1, 101)]
-        tokens = [future.result(30).sequences[0].tokens for future in futures]
-
-    assert tokens == [expected_tokens([n], 1, 0, 4) for n in range(1, 101)]
+        sample(service_client, 100)
     assert tls_server.versions() == {"2"}
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("common_poll", [True, False])
+def test_no_request_waits_behind_a_poll(
+    tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch, *, common_poll: bool
+) -> None:
+    """Not even if there are more than a connection takes: all have come before the first result is there."""
+    flags = {"sample_use_retrieve_futures": common_poll}
+    server = TlsServer(tmp_path, unused_port, latency=8.0, streams=100, **flags)
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.authority_file))
+    with ExitStack() as stack:
+        stack.enter_context(server.process)
+        stack.callback(server.process.kill)
+        client = stack.enter_context(ServiceClient(base_url=server.base_url, api_key="tml-tests"))
+        sample(client, 250)
+        log = server.log()
+    polls = log["most_at_once"]["retrieve_futures" if common_poll else "retrieve_future"]
+    assert polls == (1 if common_poll else 250)
+    submissions = [request for request in log["requests"] if request["route"] == "asample"]
+    fetched = [request for request in log["requests"] if request["route"] == "retrieve_future"]
+    assert len(submissions) == 250
+    first_result = min(request["answered"] for request in fetched)
+    assert max(request["came"] for request in submissions) < first_result
+
+
+def sample(service_client: ServiceClient, requests: int) -> None:
+    """Ask for so many at once: each must get what the engine said to it."""
+    client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")
+    params = types.SamplingParams(max_tokens=4, seed=1)
+    futures = [client.sample(types.ModelInput.from_ints([n]), 1, params) for n in range(requests)]
+    tokens = [future.result(30).sequences[0].tokens for future in futures]
+    assert tokens == [expected_tokens([n], 1, 0, 4) for n in range(requests)]
 
 
 @pytest.mark.usefixtures("host", "tls_server")

@@ -29,10 +29,16 @@ OUTPUT = Path(__file__).parents[2] / "out" / "bench"
 class Benchmark:
     """One run of one script. `runs` has the figures, `peers` who takes part.
 
-    That is `PEERS` and `also`; of a `quick` run where nobody was named, `QUICK_PEERS`.
+    That is `among` and `also`; of a `quick` run where nobody was named, `QUICK_PEERS`.
     """
 
-    def __init__(self, name: str, description: str | None, also: tuple[Peer, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        description: str | None,
+        also: tuple[Peer, ...] = (),
+        among: tuple[Peer, ...] = PEERS,
+    ) -> None:
         parser = argparse.ArgumentParser(description=description)
         parser.add_argument("--quick", action="store_true", help="a smoke of seconds, without judgement")
         parser.add_argument("--rounds", type=int, help="how often each point is measured")
@@ -43,7 +49,7 @@ class Benchmark:
         options = parser.parse_args()
         self.name = name
         self.quick: bool = options.quick
-        asked = QUICK_PEERS if self.quick and options.peers is None else (*PEERS, *also)
+        asked = QUICK_PEERS if self.quick and options.peers is None else (*among, *also)
         self.peers = [peer for peer in asked if _wanted(peer, options.peers)]
         self.runs = Runs()
         # A smoke must not replace what was measured.
@@ -79,9 +85,9 @@ class Benchmark:
         """Whether `peer` does the longer parts, too: in a smoke, only ours do."""
         return not (self.quick and peer.version)
 
-    def worker(self, peer: Peer, base_url: str) -> closing[Worker]:
-        """A context manager with a new process for `peer`."""
-        return start_worker(peer, base_url, self._model)
+    def worker(self, peer: Peer, base_url: str, **variables: str) -> closing[Worker]:
+        """A context manager with a new process for `peer`, which has `variables` in its environment."""
+        return start_worker(peer, base_url, self._model, variables)
 
     def ask(self, worker: Worker, task: str, **settings: Any) -> Figures | None:
         """The figures of `task`; None, and a word to the user, if the worker failed."""

@@ -7,7 +7,7 @@ import json
 import select
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,9 @@ class WorkerFailedError(Exception):
 class Worker:
     """A process of `harness.worker` in the peer's environment. Do not construct it: see `start_worker`."""
 
-    def __init__(self, peer: Peer, base_url: str, model: str) -> None:
+    def __init__(self, peer: Peer, base_url: str, model: str, variables: Mapping[str, str]) -> None:
         self._peer = peer
-        self._environment = peer.environment(base_url, model)
+        self._environment = peer.environment(base_url, model) | variables
         self._start()
 
     def _start(self) -> None:
@@ -108,9 +108,11 @@ def worker_command(peer: Peer, module: str, *arguments: str) -> tuple[list[str],
     return [peer.python, "-W", "ignore", "-m", module, *arguments], _FOLDER
 
 
-def start_worker(peer: Peer, base_url: str, model: str) -> closing[Worker]:
-    """A context manager with a new process for `peer`."""
-    return closing(Worker(peer, base_url, model))
+def start_worker(
+    peer: Peer, base_url: str, model: str, variables: Mapping[str, str] | None = None
+) -> closing[Worker]:
+    """A context manager with a new process for `peer`, which has `variables` in its environment."""
+    return closing(Worker(peer, base_url, model, variables or {}))
 
 
 @contextmanager

@@ -58,11 +58,13 @@ class InProcessHost:
         """Pass `message` to the engine, from any thread, without blocking."""
         self._inbox.append(message)
         if not self._scheduled:
-            # One wake-up serves all that is sent before the engine's thread gets the GIL.
-            self._scheduled = True
             # In a context of its own: the engine's tasks would keep that of the first caller, and a library
             # in it would take itself for running under the caller's event loop.
-            self._loop.call_soon_threadsafe(self._drain, context=contextvars.Context())
+            context = contextvars.Context()
+            # One wake-up serves all that is sent before the engine's thread gets the GIL. No other call may
+            # come between these two lines: Ctrl-C is raised after calls, and then nobody wakes the engine.
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._drain, context=context)
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Nothing: batches are delivered by the engine's own thread."""
