@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["SampleResponse"]
+__all__ = ["SampleResponse", "logprobs_or_none"]
 
 _set = object.__setattr__
 _encode = msgspec.msgpack.Encoder().encode
@@ -142,10 +142,8 @@ class SampleResponse(View):
 
         None in place of the list if not asked for.
         """
-        if self._result.prompt_logprobs is None:
-            return None
-        # NaN alone differs from itself.
-        return [x if x == x else None for x in float32_list(self._result.prompt_logprobs)]
+        logprobs = self._result.prompt_logprobs
+        return None if logprobs is None else logprobs_or_none(logprobs)
 
     @lazy
     def prompt_logprobs_np(self) -> npt.NDArray[np.float32] | None:
@@ -203,6 +201,12 @@ class SampleResponse(View):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickle, (bytes(self._payload), self._exact)
+
+
+def logprobs_or_none(cells: memoryview) -> list[float | None]:
+    """The prompt's logprobs, with None where none was computed."""
+    # NaN alone differs from itself.
+    return [x if x == x else None for x in float32_list(cells)]
 
 
 def _unpickle(payload: bytes, exact: dict[str, Any] | None) -> SampleResponse:
