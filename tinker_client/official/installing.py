@@ -154,14 +154,11 @@ def _routed(router: Router, request_of: Callable[..., SamplingRequest], wanted: 
     """What sends a call through the sidecar; `request_of` reads its arguments."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        def official() -> Any:
-            return original(self, *args, **kwargs)
-
         try:
             request = request_of(*args, **kwargs)
         except TypeError:  # Arguments of a newer version, or a mistake: the official method tells which.
-            return official()
-        return router.submit(self, request, wanted, official)
+            return original(self, *args, **kwargs)
+        return router.submit(self, request, wanted, partial(original, self, *args, **kwargs))
 
     return method
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from tinker_client.types import SampleResponse, TensorData
 from tinker_client.types._cells import float32_array, float32_list, int32_array, int32_list
-from tinker_client.types.sample_response import logprobs_or_none
+from tinker_client.types.sample_response import logprobs_or_none, unpack_result
 from tinker_client.types.topk_logprobs import unpack_topk, unpack_topk_np
 
 __all__ = ["MisfitError", "field_names", "response_builder"]
@@ -75,7 +75,7 @@ def response_builder(response: Any, sequence: Any) -> Callable[[SampleResponse],
     build_sequence = _builder(sequence, of_sequence)
     of_response["sequences"] = _Source("sequences", lambda packed: [build_sequence(it) for it in packed])
     build_response = _builder(response, of_response)
-    return lambda ours: build_response(ours._result)
+    return lambda ours: build_response(unpack_result(ours._payload))
 
 
 def field_names(cls: Any) -> dict[str, bool]:

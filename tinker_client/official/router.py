@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -51,9 +52,7 @@ class Router:
         attached = _kept(client)
         if not (self.starter.running if attached is None else attached.sidecar_runs):
             if runs_event_loop():
-                self.starter.when_running(
-                    lambda error: self._submit_later(error, client, future, request, official)
-                )
+                self.starter.when_running(partial(self._submit_later, client, future, request, official))
                 return future
             try:
                 get_backend(sidecar=True).start()
@@ -64,11 +63,11 @@ class Router:
 
     def _submit_later(
         self,
-        error: Exception | None,
         client: Any,
         future: Any,
         request: SamplingRequest,
         official: Callable[[], Any],
+        error: Exception | None,
     ) -> None:
         if future.cancelled():
             return

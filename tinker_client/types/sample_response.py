@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["SampleResponse", "logprobs_or_none"]
+__all__ = ["SampleResponse", "logprobs_or_none", "unpack_result"]
 
 _set = object.__setattr__
 _encode = msgspec.msgpack.Encoder().encode
@@ -119,12 +119,7 @@ class SampleResponse(View):
 
     @lazy
     def _result(self) -> protocol.SampleResult:
-        try:
-            result = _decode(self._payload)
-            _check(result)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise APIResponseValidationError(f"malformed sample result: {error}") from None
-        return result
+        return unpack_result(self._payload)
 
     @lazy
     def sequences(self) -> list[SampledSequence]:
@@ -217,16 +212,32 @@ def _unpickle(payload: bytes, exact: dict[str, Any] | None) -> SampleResponse:
     return response
 
 
+def unpack_result(payload: bytes | memoryview) -> protocol.SampleResult:
+    """What `payload` encodes; raises `APIResponseValidationError` if that makes no sense."""
+    try:
+        result = _decode(payload)
+        _check(result)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise APIResponseValidationError(f"malformed sample result: {error}") from None
+    return result
+
+
 def _check(result: protocol.SampleResult) -> None:
     """A ValueError that says which field holds what it must not."""
     for index, sequence in enumerate(result.sequences):
-        name = f"sequences[{index}]"
-        count_cells(f"{name}.tokens", sequence.tokens)
-        if sequence.logprobs is not None:
-            count_cells(f"{name}.logprobs", sequence.logprobs)
-        if sequence.topk_logprobs is not None:
-            check_topk(f"{name}.topk_logprobs", sequence.topk_logprobs)
+        try:
+            _check_sequence(sequence)
+        except ValueError as error:
+            raise ValueError(f"sequences[{index}].{error}") from None
     if result.prompt_logprobs is not None:
         count_cells("prompt_logprobs", result.prompt_logprobs)
     if result.topk_prompt_logprobs is not None:
         check_topk("topk_prompt_logprobs", result.topk_prompt_logprobs)
+
+
+def _check_sequence(sequence: protocol.PackedSequence) -> None:
+    count_cells("tokens", sequence.tokens)
+    if sequence.logprobs is not None:
+        count_cells("logprobs", sequence.logprobs)
+    if sequence.topk_logprobs is not None:
+        check_topk("topk_logprobs", sequence.topk_logprobs)
