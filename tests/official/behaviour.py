@@ -354,9 +354,9 @@ def a_future_used_as_the_client() -> Any:
 
     async def main() -> Any:
         created = service_client.create_sampling_client(base_model=sys.argv[3])
+        early = await created.sample_async(PROMPT, 1, PARAMS)
         if not isinstance(created, tinker.APIFuture):
             return None
-        early = await created.sample_async(PROMPT, 1, PARAMS)
         client = await created
         late = await created.sample_async(PROMPT, num_samples=1, sampling_params=PARAMS)
         tracer = Tracer("plain")
