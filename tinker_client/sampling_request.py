@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ __all__ = ["SamplingRequest", "SpecCache"]
 
 _MOST = 2**31 - 1
 _ONE_TOKEN = SamplingParams(max_tokens=1)
+_params_fields = attrgetter(*SamplingParams.__struct_fields__)
 _new_spec_id = itertools.count(1).__next__
 
 
@@ -134,7 +135,10 @@ def _contents(request: SamplingRequest) -> list[Any]:
     if isinstance(params, SamplingParams):
         contents += params, params.stop
     else:
-        contents += [getattr(params, name, None) for name in SamplingParams.__struct_fields__]
+        try:
+            contents += _params_fields(params)
+        except AttributeError:
+            contents.append(params)  # It is something else, which `to_wire` refuses.
     return contents
 
 

@@ -344,6 +344,36 @@ def subclasses() -> Any:
 
 
 @behaviour
+def a_future_used_as_the_client() -> Any:
+    """Newer versions let one await the client's methods on the future of it, whether that is done or not.
+
+    What tools and programs have put around the client's own methods is called then, too.
+    """
+    tinker_client.install()
+    service_client = connect()
+
+    async def main() -> Any:
+        created = service_client.create_sampling_client(base_model=sys.argv[3])
+        early = await created.sample_async(PROMPT, 1, PARAMS)
+        if not isinstance(created, tinker.APIFuture):
+            return None
+        client = await created
+        late = await created.sample_async(PROMPT, num_samples=1, sampling_params=PARAMS)
+        tracer = Tracer("plain")
+        logprobs = [await it.compute_logprobs_async(PROMPT) for it in (created, client)]
+        await created.sample_async(PROMPT, 1, PARAMS)
+        seen = tracer.saw()
+        tracer.put_back()
+        own = client.sample
+        client.sample = lambda *args, **kwargs: tracer.calls.append("its own") or own(*args, **kwargs)
+        await created.sample_async(PROMPT, 1, PARAMS)
+        tokens = [it.sequences[0].tokens for it in (early, late)]
+        return [tokens, logprobs[0] == logprobs[1], seen, tracer.calls]
+
+    return asyncio.run(main())
+
+
+@behaviour
 def queue_states() -> Any:
     tinker_client.install()
     heard = []

@@ -215,6 +215,20 @@ def test_subclasses_keep_their_methods(behave: Behave) -> None:
     assert behave("subclasses") == [True, 2, "sidecar", True]
 
 
+def test_a_future_used_as_the_client(behave: Behave) -> None:
+    told = behave("a_future_used_as_the_client")
+    if told is not None:  # An older version.
+        tokens, same, seen, own = told
+        assert (tokens, same) == ([TOKENS] * 2, True)
+        assert seen == {
+            "sample": 1,
+            "sample_async": 1,
+            "compute_logprobs": 2,
+            "compute_logprobs_async": 2,
+        }
+        assert own == ["its own"]
+
+
 def test_queue_states_reach_the_official_client(behave: Behave) -> None:
     body = '{"type": "try_again", "queue_state": "paused_capacity", "queue_state_reason": "no GPUs"}'
     fault = f"retrieve_future:200,first=1,body={body}"

@@ -18,6 +18,12 @@ class AttachedClient(SamplingClient):
 
     official: weakref.ref[Any] | None = None
     sdk: Sdk
+    base_url: str
+
+    @property
+    def sidecar_runs(self) -> bool:
+        """Whether there is a sidecar, so that sending to it blocks nobody."""
+        return self._sampler.backend.pid is not None
 
     @property
     def session(self) -> RemoteSession:

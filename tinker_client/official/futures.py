@@ -27,14 +27,14 @@ class RoutedFuture(APIFuture[Any]):
     """
 
     sdk: Sdk
+    base_url = ""
+    _converted: Any = None
 
     def __init__(self, client: Any, wanted: str) -> None:
         """`wanted` is `response` for the whole response, or the name of a field of it."""
         super().__init__()
         self.client = weakref.ref(client)
         self.wanted = wanted
-        self.base_url = ""
-        self._converted: Any = None
 
     def result(self, timeout: float | None = None) -> Any:
         value = super().result(timeout)

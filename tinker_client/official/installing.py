@@ -19,12 +19,13 @@ from tinker_client.official.requests import sample_request
 from tinker_client.official.results import MisfitError
 from tinker_client.official.router import Router
 from tinker_client.official.sdk import TESTED, Sdk
+from tinker_client.official.shortcut import shortcut
 from tinker_client.official.warning import logger, required, warn_once
 from tinker_client.sampling_request import SamplingRequest
 
 __all__ = ["install", "installed", "uninstall"]
 
-_AWAIT_CLIENT = "_awaited_client_async"
+_CLIENT = "_tinker_sidecar_official"
 
 _lock = threading.RLock()
 _router: Router | None = None
@@ -140,10 +141,12 @@ def _replacements(router: Router) -> list[tuple[FunctionType, Callable[[Any], An
     }
     for name in ("sample", "compute_logprobs"):
         if hasattr(cls, f"{name}_async"):
-            methods[f"{name}_async"] = partial(_awaiting, name)
+            methods[f"{name}_async"] = partial(_awaiting, shortcut(cls, name))
     replacements = [(own_function(cls, name), replacing) for name, replacing in methods.items()]
     if (future := router.sdk.client_future_class) is not None:
-        replacements.append((own_function(future, _AWAIT_CLIENT), _awaiting_client))
+        for name in ("sample", "compute_logprobs"):
+            own, replacing = own_function(future, f"{name}_async"), partial(_passing_on, cls, name)
+            replacements.append((own, replacing))
     return replacements
 
 
@@ -151,38 +154,47 @@ def _routed(router: Router, request_of: Callable[..., SamplingRequest], wanted: 
     """What sends a call through the sidecar; `request_of` reads its arguments."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        def official() -> Any:
-            return original(self, *args, **kwargs)
-
         try:
             request = request_of(*args, **kwargs)
         except TypeError:  # Arguments of a newer version, or a mistake: the official method tells which.
-            return official()
-        return router.submit(self, request, wanted, official)
+            return original(self, *args, **kwargs)
+        return router.submit(self, request, wanted, partial(original, self, *args, **kwargs))
 
     return method
 
 
-def _awaiting(name: str, original: Any) -> Any:
-    """What awaits the method `name`, as a subclass may have it, without a detour for our futures."""
+def _awaiting(call: Callable[..., Any], original: Any = None) -> Any:
+    """What awaits the method that `call` calls, as a subclass may have it, without a detour for our futures.
 
-    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        future = getattr(self, name)(*args, **kwargs)
-        return await (future if hasattr(future, "__await__") else asyncio.wrap_future(future))
-
-    return method
-
-
-def _awaiting_client(original: Any) -> Any:
-    """What awaits the client of a future that is used as that client, at each call of an async method.
-
-    The SDK has the loop woken through its socket even when the client is there, and a write to a socket
-    gives up the GIL.
+    It is a function that returns what is to be awaited: a coroutine of its own would cost each sample time.
     """
 
-    async def method(self: Any) -> Any:
-        future = self.future()
-        return future.result() if future.done() else await original(self)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        future = call(self, *args, **kwargs)
+        return future if hasattr(future, "__await__") else asyncio.wrap_future(future)
+
+    return method
+
+
+def _passing_on(cls: Any, name: str, original: Any) -> Any:
+    """What calls the async twin of the method `name` for a future that is used as the client of `cls`.
+
+    The SDK has the loop woken through its socket for each call, even when the client is there, and a write
+    to a socket gives up the GIL.
+    """
+    call = shortcut(cls, f"{name}_async", _awaiting(shortcut(cls, name)))
+
+    async def when_there(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await call(await self._awaited_client_async(), *args, **kwargs)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        client = vars(self).get(_CLIENT)
+        if client is None:
+            future = self.future()
+            if not future.done():
+                return when_there(self, *args, **kwargs)
+            client = vars(self)[_CLIENT] = future.result()
+        return call(client, *args, **kwargs)
 
     return method
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from tinker_client.official.results import MisfitError
 
-__all__ = ["Patch", "own_function"]
+__all__ = ["Patch", "is_of_the_sdk", "own_function"]
 
 
 class Patch:
@@ -74,9 +74,7 @@ def _copy(function: FunctionType) -> FunctionType:
 
 def own_function(cls: Any, name: str) -> FunctionType:
     """The function that the SDK's source has as the method `name`, whatever has been put around it."""
-    owner = next(
-        (base for base in cls.__mro__ if name in vars(base) and _is_of_the_sdk(base.__module__)), cls
-    )
+    owner = next((base for base in cls.__mro__ if name in vars(base) and is_of_the_sdk(base.__module__)), cls)
     found = inspect.unwrap(getattr(owner, name))
     own_name = f"{owner.__qualname__}.{name}"
     if _is_own(found, own_name):
@@ -94,8 +92,9 @@ def _is_own(found: Any, own_name: str) -> bool:
         return False
     module = found.__globals__.get("__name__", "")
     # One that is imported: a program may have thrown the package out and imported it again.
-    return _is_of_the_sdk(module) and getattr(sys.modules.get(module), "__dict__", None) is found.__globals__
+    return is_of_the_sdk(module) and getattr(sys.modules.get(module), "__dict__", None) is found.__globals__
 
 
-def _is_of_the_sdk(module: str) -> bool:
+def is_of_the_sdk(module: str) -> bool:
+    """Whether the module of that name is one of the official SDK's."""
     return module.partition(".")[0] == "tinker"

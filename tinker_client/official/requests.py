@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from tinker_client.official.results import field_names
@@ -14,8 +13,6 @@ __all__ = ["PARAMETERS", "sample_request", "understood"]
 PARAMETERS = tuple(name for name in SamplingRequest.__struct_fields__ if name != "record_stability_info")
 """Of `sample`, in order. Whether to record diagnostics is a property of an official client."""
 
-_PARAMETERS = frozenset(PARAMETERS)
-
 _KNOWN: dict[str, frozenset[str]] = {
     "ModelInput": frozenset({"chunks"}),
     "EncodedTextChunk": frozenset({"tokens", "type"}),
@@ -25,28 +22,27 @@ _KNOWN: dict[str, frozenset[str]] = {
     "SamplingParams": frozenset(SamplingParams.__struct_fields__),
 }
 _unknown: dict[type, frozenset[str]] = {}
+_without_unknown: set[type] = set()
+"""Those that have none."""
 
 
 def sample_request(*args: Any, **kwargs: Any) -> SamplingRequest:
     """What a call to an official `sample` asks for; a `TypeError` if it has arguments that are not known."""
-    if len(args) > len(PARAMETERS) or not kwargs.keys() <= _PARAMETERS:
+    if len(args) > len(PARAMETERS) or "record_stability_info" in kwargs:
         raise TypeError(f"sample takes {', '.join(PARAMETERS)}")
-    return SamplingRequest(**dict(zip(PARAMETERS, args, strict=False)), **kwargs)
+    return SamplingRequest(*args, **kwargs)
 
 
 def understood(request: SamplingRequest) -> bool:
     """Whether nothing is set in a request that only a newer SDK would know how to send."""
-    for part in _parts(request.prompt, request.sampling_params):
+    parts = request.prompt, request.sampling_params, *getattr(request.prompt, "chunks", ())
+    if _without_unknown.issuperset(map(type, parts)):
+        return True
+    for part in parts:
         unknown = _unknown_fields(type(part))
         if unknown and not unknown.isdisjoint(part.model_fields_set):
             return False
     return True
-
-
-def _parts(prompt: Any, sampling_params: Any) -> Iterator[Any]:
-    yield prompt
-    yield sampling_params
-    yield from getattr(prompt, "chunks", ())
 
 
 def _unknown_fields(cls: type) -> frozenset[str]:
@@ -56,4 +52,6 @@ def _unknown_fields(cls: type) -> frozenset[str]:
         names = frozenset(field_names(cls)) if hasattr(cls, "model_fields") else frozenset()
         known = next((_KNOWN[base.__name__] for base in cls.__mro__ if base.__name__ in _KNOWN), frozenset())
         unknown = _unknown[cls] = names - known
+        if not unknown:
+            _without_unknown.add(cls)
     return unknown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -48,47 +49,49 @@ class Router:
         if getattr(client, "_record_stability_info", False):
             request = msgspec.structs.replace(request, record_stability_info=True)
         future = self.future_class(client, wanted)
-        if not self.starter.running:
+        attached = _kept(client)
+        if not (self.starter.running if attached is None else attached.sidecar_runs):
             if runs_event_loop():
-                self.starter.when_running(
-                    lambda error: self._submit_later(error, client, future, request, official)
-                )
+                self.starter.when_running(partial(self._submit_later, client, future, request, official))
                 return future
             try:
                 get_backend(sidecar=True).start()
             except (SidecarError, OSError) as error:
                 self._give_up(error)
                 return official()
-        return future if self._send(client, future, request) else official()
+        return future if self._send(client, attached, future, request) else official()
 
     def _submit_later(
         self,
-        error: Exception | None,
         client: Any,
         future: Any,
         request: SamplingRequest,
         official: Callable[[], Any],
+        error: Exception | None,
     ) -> None:
         if future.cancelled():
             return
         try:
             if error is not None:
                 self._give_up(error)
-            if error is not None or not self._send(client, future, request):
+            if error is not None or not self._send(client, _kept(client), future, request):
                 OfficialRequest(official(), future)
         except Exception as refusal:  # noqa: BLE001 - The caller has left; only the future is there to tell.
             future.set_exception(refusal)
         if future.cancelled() and future.work is not None:
             future.work.cancel()
 
-    def _send(self, client: Any, future: Any, request: SamplingRequest) -> bool:
+    def _send(
+        self, client: Any, attached: AttachedClient | None, future: Any, request: SamplingRequest
+    ) -> bool:
         """Whether the request is on its way; if not, it is for the official client to say why."""
-        try:
-            attached = self._attached(client)
-        except Exception as error:  # noqa: BLE001 - An unknown version's client may be anything.
-            warn_once(f"cannot take over the sampling of {type(client).__name__}: {error!r}")
-            return False
-        future.base_url = attached.session.settings.base_url
+        if attached is None:
+            try:
+                attached = self._attach(client)
+            except Exception as error:  # noqa: BLE001 - An unknown version's client may be anything.
+                warn_once(f"cannot take over the sampling of {type(client).__name__}: {error!r}")
+                return False
+        future.base_url = attached.base_url
         try:
             attached._submit(future, request)
         except (TypeError, ValueError):
@@ -98,12 +101,10 @@ class Router:
             return False
         return True
 
-    def _attached(self, client: Any) -> AttachedClient:
-        kept = client.__dict__.get(_ATTACHED)
-        if kept is not None and kept[0] == fork_count():
-            return kept[1]  # type: ignore[no-any-return]
+    def _attach(self, client: Any) -> AttachedClient:
         attached = attach(self.sdk, client, AttachedClient, sidecar=True)
         attached.official, attached.sdk = weakref.ref(client), self.sdk
+        attached.base_url = attached.session.settings.base_url
         self._sessions[client.holder] = attached.session
         client.__dict__[_ATTACHED] = (fork_count(), attached)
         return attached
@@ -114,6 +115,12 @@ class Router:
             raise official_error(self.sdk.module, error, "") if isinstance(error, TinkerError) else error
         self.enabled = False
         warn_once(f"the sidecar does not start, so sampling is left to the official SDK: {error}")
+
+
+def _kept(client: Any) -> AttachedClient | None:
+    """The client of ours that this process has made for an official one."""
+    kept = client.__dict__.get(_ATTACHED)
+    return kept[1] if kept is not None and kept[0] == fork_count() else None
 
 
 def _is_open(client: Any) -> bool:

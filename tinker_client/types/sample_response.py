@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["SampleResponse"]
+__all__ = ["SampleResponse", "logprobs_or_none", "unpack_result"]
 
 _set = object.__setattr__
 _encode = msgspec.msgpack.Encoder().encode
@@ -119,12 +119,7 @@ class SampleResponse(View):
 
     @lazy
     def _result(self) -> protocol.SampleResult:
-        try:
-            result = _decode(self._payload)
-            _check(result)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise APIResponseValidationError(f"malformed sample result: {error}") from None
-        return result
+        return unpack_result(self._payload)
 
     @lazy
     def sequences(self) -> list[SampledSequence]:
@@ -142,10 +137,8 @@ class SampleResponse(View):
 
         None in place of the list if not asked for.
         """
-        if self._result.prompt_logprobs is None:
-            return None
-        # NaN alone differs from itself.
-        return [x if x == x else None for x in float32_list(self._result.prompt_logprobs)]
+        logprobs = self._result.prompt_logprobs
+        return None if logprobs is None else logprobs_or_none(logprobs)
 
     @lazy
     def prompt_logprobs_np(self) -> npt.NDArray[np.float32] | None:
@@ -205,6 +198,12 @@ class SampleResponse(View):
         return _unpickle, (bytes(self._payload), self._exact)
 
 
+def logprobs_or_none(cells: memoryview) -> list[float | None]:
+    """The prompt's logprobs, with None where none was computed."""
+    # NaN alone differs from itself.
+    return [x if x == x else None for x in float32_list(cells)]
+
+
 def _unpickle(payload: bytes, exact: dict[str, Any] | None) -> SampleResponse:
     response = SampleResponse.__new__(SampleResponse)
     _set(response, "_payload", payload)
@@ -213,16 +212,32 @@ def _unpickle(payload: bytes, exact: dict[str, Any] | None) -> SampleResponse:
     return response
 
 
+def unpack_result(payload: bytes | memoryview) -> protocol.SampleResult:
+    """What `payload` encodes; raises `APIResponseValidationError` if that makes no sense."""
+    try:
+        result = _decode(payload)
+        _check(result)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise APIResponseValidationError(f"malformed sample result: {error}") from None
+    return result
+
+
 def _check(result: protocol.SampleResult) -> None:
     """A ValueError that says which field holds what it must not."""
     for index, sequence in enumerate(result.sequences):
-        name = f"sequences[{index}]"
-        count_cells(f"{name}.tokens", sequence.tokens)
-        if sequence.logprobs is not None:
-            count_cells(f"{name}.logprobs", sequence.logprobs)
-        if sequence.topk_logprobs is not None:
-            check_topk(f"{name}.topk_logprobs", sequence.topk_logprobs)
+        try:
+            _check_sequence(sequence)
+        except ValueError as error:
+            raise ValueError(f"sequences[{index}].{error}") from None
     if result.prompt_logprobs is not None:
         count_cells("prompt_logprobs", result.prompt_logprobs)
     if result.topk_prompt_logprobs is not None:
         check_topk("topk_prompt_logprobs", result.topk_prompt_logprobs)
+
+
+def _check_sequence(sequence: protocol.PackedSequence) -> None:
+    count_cells("tokens", sequence.tokens)
+    if sequence.logprobs is not None:
+        count_cells("logprobs", sequence.logprobs)
+    if sequence.topk_logprobs is not None:
+        check_topk("topk_logprobs", sequence.topk_logprobs)
