@@ -38,6 +38,7 @@ def test_the_most_at_once(serve: Serve) -> None:
         assert {answer.status for answer in pool.map(lambda n: api.asample("x", n), range(5))} == {404}
     log = api.get("/local/requests").json
     assert log["most_at_once"]["asample"] == 5
+    assert log["at_once"]["asample"] == 0
     size = log["most_bytes_at_once"]["asample"] / 5
     assert 100 < size < 200
 
