@@ -190,7 +190,7 @@ def bars(benchmark: Benchmark) -> list[Bar]:
             at_least(f"{peer.name}, {MOST:,} samplers: samples/s, part of one's", 0.8, part),
             at_most(
                 f"{peer.name}, {MOST:,} samplers: polls at once",
-                256,
+                280,  # Of 256, when the next comes before the server notices that another has ended.
                 runs.median(peer, ALL, "most_polls"),
             ),
         ]

@@ -75,6 +75,7 @@ def test_a_request_without_an_answer_has_no_status() -> None:
     assert log.snapshot() == {
         "now": 1.0,
         "requests": [{"route": "asample", "came": 1.0, "answered": 1.0, "status": None}],
+        "at_once": {"asample": 0},
         "most_at_once": {"asample": 1},
         "most_bytes_at_once": {"asample": 7},
     }

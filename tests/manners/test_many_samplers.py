@@ -89,7 +89,8 @@ def test_samplers_take_turns(connect: Connect) -> None:
     connection = connect("--latency", "1.5")
     clients = samplers(connection, MOST_POLLS + 50)
     sample(clients, 1)
-    assert connection.log["most_at_once"]["retrieve_futures"] <= MOST_POLLS
+    # The next one may come before the server has noticed that the connection of another is closed.
+    assert connection.log["most_at_once"]["retrieve_futures"] < 1.1 * MOST_POLLS
 
 
 def test_connections_are_closed_with_the_client(connect: Connect) -> None:
