@@ -210,7 +210,7 @@ class FuturesPoller:
 
     @property
     def _may_begin(self) -> bool:
-        return not self._is_closed and (self._task is None or self._task.done())
+        return not self._is_closed and self._task is None
 
     def _due(self) -> float:
         """When there is something to do though nobody waits, by `monotonic`; never: infinity."""
@@ -248,10 +248,13 @@ class FuturesPoller:
     async def _step(self) -> bool:
         """One poll, when there is need of one; False when there will be none."""
         try:
-            return await self._recovery.run(self._poll_when_needed)
+            goes_on = await self._recovery.run(self._poll_when_needed)
         except EngineError as error:
             self._fail(error)
             return True
+        if not goes_on:
+            self._task = None
+        return goes_on
 
     async def _poll_when_needed(self) -> bool:
         while not self._wants_news:

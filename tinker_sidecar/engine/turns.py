@@ -18,9 +18,9 @@ _WHEN_BUSY = 8
 _WITHIN = 1.0
 """Seconds in which each sampler is to have its turn, when there are more of them than turns."""
 
-_SHORTEST = 0.1
-"""Seconds that the server is asked to hold a poll, at least: otherwise thousands of samplers that wait for
-something slow would ask for it thousands of times a second."""
+_A_SECOND = 500
+"""Polls a second, at most, of samplers that take turns and wait for something slow. More than so many samplers
+have their turns less often."""
 
 _OVERTIME = 5.0
 """Seconds for which an answer may be late, before the server is taken to hold polls as it likes."""
@@ -135,7 +135,7 @@ class PollTurns:
         """How long a poll may be held by now; None: as long as the server likes, as there is room for all."""
         if monotonic() > self._crowd_until:
             return None
-        return max(_SHORTEST, _WITHIN * self._most / self._crowd)
+        return _WITHIN * self._most / min(self._crowd, _A_SECOND)
 
     def _note_crowd(self) -> None:
         """Count the samplers when one has to wait. One whose turn has just ended may ask again in a moment,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 from collections import deque
-from itertools import cycle, islice
 from time import perf_counter
 from typing import Any
 
@@ -29,12 +28,14 @@ def open_samplers(program: Program, *, count: int, descriptors: int | None) -> d
 def sweep(program: Program, *, samples: int, in_flight: int) -> dict[str, Any]:
     """Keep `in_flight` requests unanswered, the same number at each sampler, until there are `samples`.
 
-    One thread waits for the oldest of them. `longest_gap_s` is the longest that it had to wait for one.
+    Those of a sampler are asked for one after the other. One thread waits for the oldest of all, and asks for
+    the next at the same sampler; `longest_gap_s` is the longest that it had to wait for one.
     """
     program.warm_up()
     params = program.params(_MAX_TOKENS)
     prompts = program.prompts(samples, 512)
-    samplers = islice(cycle(program.sampling_clients), in_flight)
+    each = in_flight // len(program.sampling_clients)
+    samplers = [sampler for sampler in program.sampling_clients for _ in range(each)]
     waiting = deque[tuple[Any, float, Any]]()
     latencies: list[float] = []
     longest_gap = 0.0
