@@ -19,7 +19,7 @@ _WITHIN = 1.0
 """Seconds in which each sampler is to have its turn, when there are more of them than turns."""
 
 _A_SECOND = 500
-"""Polls a second, at most, of samplers that take turns and wait for something slow. More than so many samplers
+"""Polls a second, at most, of samplers that take turns and wait for something slow. More samplers than that
 have their turns less often."""
 
 _OVERTIME = 5.0
