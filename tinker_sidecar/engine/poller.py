@@ -42,7 +42,7 @@ _LINGER = 0.25
 """Seconds that a poll stays open when nobody waits any more: a program that gives up one request often sends
 the next at once, and a new poll may take a new connection."""
 
-_FAREWELL = 1.0
+_FAREWELL = 2.0
 """Seconds in which the server must have taken the last acknowledgements of a sampler that is closed."""
 
 
