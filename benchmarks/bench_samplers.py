@@ -61,7 +61,10 @@ def main() -> None:
                 # Each with a server of its own, whose log begins with it.
                 with benchmark.server("--latency", "0.05") as url, benchmark.worker(peer, url) as worker:
                     measure(benchmark, peer, worker, url, point, in_flight)
-    benchmark.report([speed(benchmark, peers, points), held(benchmark, peers, points)], bars(benchmark))
+    tables = [speed(benchmark, peers, points)]
+    if ALL in points:
+        tables.append(held(benchmark, peers))
+    benchmark.report(tables, bars(benchmark))
     plot(benchmark, peers, [point for point in points if point.descriptors is None])
 
 
@@ -157,7 +160,7 @@ def speed(benchmark: Benchmark, peers: list[Peer], points: list[Point]) -> Table
     return table
 
 
-def held(benchmark: Benchmark, peers: list[Peer], points: list[Point]) -> Table:
+def held(benchmark: Benchmark, peers: list[Peer]) -> Table:
     """Of the program and its sidecar together. A connection is a descriptor."""
     table = new_table(
         f"What {MOST:,} samplers take of the machine: descriptors, threads, MB",
@@ -167,7 +170,7 @@ def held(benchmark: Benchmark, peers: list[Peer], points: list[Point]) -> Table:
         f"idle for {REST:.0f} s",
         f"closed for {REST:.0f} s",
     )
-    for peer in peers if ALL in points else []:
+    for peer in peers:
         cells = [
             " · ".join(cell(benchmark.runs.median(peer, ALL, f"{when}_{what}")) for what in Held._fields)
             for when in ("first", "peak", "idle", "closed")

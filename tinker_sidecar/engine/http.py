@@ -143,6 +143,7 @@ class Http:
         self.turns = PollTurns(
             min(_MOST_POLLS, max(1, int(_POLLS_SHARE * descriptors))), lambda: self._pace.is_crowded
         )
+        """Whose turn it is to poll for all requests of a sampler."""
 
     async def post(
         self,
