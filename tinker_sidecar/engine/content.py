@@ -15,19 +15,11 @@ ACCEPTED = "gzip"
 _GZIP_HEADER = zlib.MAX_WBITS | 16
 
 
-async def received(
-    pieces: AsyncIterator[bytes | bytearray | memoryview], length: str, limit: int, place: str
-) -> bytes:
-    """All of a body that is still on its way; `EngineError` as soon as there are more than `limit` bytes.
-
-    `length` is its `Content-Length`, if it has one: asking whether there is more costs as much as reading.
-    """
-    expected = int(length) if length.isdecimal() else -1
+async def received(pieces: AsyncIterator[bytes | bytearray | memoryview], limit: int, place: str) -> bytes:
+    """All of a body that is still on its way; `EngineError` as soon as there are more than `limit` bytes."""
     content = bytearray()
     async for piece in pieces:
         content += piece
-        if len(content) == expected <= limit:
-            break
         if len(content) > limit:
             raise _too_long(limit, place)
     return bytes(content)

@@ -204,9 +204,7 @@ class Http:
                 request = Request(method, url, Headers(headers.items()), body)
                 async with await self._lanes[lane].execute(request) as response:
                     status, received_headers = response.status, response.headers
-                    content = await received(
-                        response.content, received_headers.get("content-length", ""), limit, place
-                    )
+                    content = await received(response.content, limit, place)
             answered = status == 200
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
             raise self._failure(error, place, headers, lane) from None
