@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -38,7 +39,7 @@ async def test_a_turn_comes_at_once_and_lasts_while_there_is_room_for_all() -> N
     turns = PollTurns(3, idle)
     ended: list[int] = []
     for number in range(3):
-        turn = await soon(turns, lambda number=number: ended.append(number))  # type: ignore[misc]  # Of a lambda's default mypy knows no type.
+        turn = await soon(turns, partial(ended.append, number))
         assert turn.hold is None
     await asyncio.sleep(0.2)
     assert ended == []
