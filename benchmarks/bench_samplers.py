@@ -129,15 +129,15 @@ def exchanges(url: str, samples: int) -> Figures:
 def speed(benchmark: Benchmark, peers: list[Peer], points: list[Point]) -> Table:
     runs = benchmark.runs
     table = new_table(
-        "Many samplers, the same load: median (least–most)",
+        "Many samplers, the same load: median (least–most); polls a sample, and the most at once",
         "samplers",
         "client",
         "samples/s",
         "of one's",
         "× official",
         "CPU/sample",
-        "polls/sample",
-        "polls at once",
+        "polls each",
+        "at once",
         "longest gap",
         "opened in",
     )
