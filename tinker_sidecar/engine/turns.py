@@ -49,7 +49,7 @@ class PollTurns:
     are more of them, they take turns: a poll is then held so briefly that each sampler has its turn within a
     second, and those that are open already, which the server would hold for half a minute, are ended.
 
-    A poll costs half as much as a sample, and tells of all that is finished by then. So while requests queue
+    A poll costs as much as a sample, and tells of all that is finished by then. So while requests queue
     up to be sent (`is_busy`), polls are put off: what they would tell of could only join that queue, and a
     poll that comes later tells of more. Few may be open at once then; but twice as many for each second that
     the first in the queue has waited, so that nobody waits long behind polls of which nothing comes.
