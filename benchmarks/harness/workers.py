@@ -10,18 +10,26 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 from harness.peers import Peer
 from harness.runs import Figures
 
-__all__ = ["Worker", "WorkerFailedError", "hogs_elsewhere", "start_worker", "worker_command"]
+__all__ = ["Held", "Worker", "WorkerFailedError", "hogs_elsewhere", "start_worker", "worker_command"]
 
 _FOLDER = Path(__file__).parents[1]
 _ANSWER_TIMEOUT = 180.0
 _LAST_WORDS = 2000
+
+
+class Held(NamedTuple):
+    """What a program and its sidecar have of the machine at one time."""
+
+    descriptors: int
+    threads: int
+    memory_mb: float
 
 
 class WorkerFailedError(Exception):
@@ -75,6 +83,15 @@ class Worker:
     def memory(self) -> tuple[float, float]:
         """MB resident now: of the program, and of its sidecar."""
         return _resident(self._ps), sum(map(_resident, self._sidecar()))
+
+    def held(self) -> Held:
+        """What the program and its sidecar have now, together."""
+        processes = [self._ps, *self._sidecar()]
+        return Held(
+            sum(process.num_fds() for process in processes),
+            sum(process.num_threads() for process in processes),
+            sum(map(_resident, processes)),
+        )
 
     def peak_memory(self) -> tuple[float, float]:
         """The most MB that were ever resident: of the program, and of its sidecar."""

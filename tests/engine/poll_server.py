@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,11 @@ class Poll:
     def __init__(self, body: dict[str, Any]) -> None:
         self.body = body
         self.reply: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+
+    async def is_abandoned(self) -> None:
+        """Return once the client has closed the connection rather than wait for the answer, as it must."""
+        await asyncio.wait([self.reply], timeout=20)
+        assert self.reply.cancelled()
 
     @property
     def cursor(self) -> int:
@@ -76,7 +81,7 @@ async def poll_server() -> AsyncIterator[PollServer]:
         try:
             while True:
                 path, body = await _request(reader)
-                status, answer = await _answer(path, body, polls)
+                status, answer = await _unless_left(_answer(path, body, polls), reader)
                 head = f"HTTP/1.1 {status} .\r\ncontent-length: {len(answer)}\r\n\r\n"
                 writer.write(head.encode() + answer)
                 await writer.drain()
@@ -93,6 +98,24 @@ async def poll_server() -> AsyncIterator[PollServer]:
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+
+
+async def _unless_left(
+    answering: Coroutine[Any, Any, tuple[int, bytes]], reader: asyncio.StreamReader
+) -> tuple[int, bytes]:
+    """The answer; `ConnectionError` if the client leaves before it is there."""
+    answer = asyncio.create_task(answering)
+    # Nobody sends a second request before the first is answered.
+    left = asyncio.create_task(reader.read(1))
+    try:
+        await asyncio.wait([answer, left], return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ConnectionError
+        return answer.result()
+    finally:
+        for task in (answer, left):
+            task.cancel()
+        await asyncio.gather(answer, left, return_exceptions=True)
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:

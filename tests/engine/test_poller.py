@@ -15,6 +15,7 @@ from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.retry import RetryPolicy
 from tinker_sidecar.engine.session import Session
+from tinker_sidecar.engine.turns import PollTurns
 from tinker_sidecar.ipc.protocol import Retry
 
 pytestmark = pytest.mark.anyio
@@ -43,16 +44,23 @@ async def server() -> AsyncIterator[PollServer]:
 
 
 @pytest.fixture
-async def poller(server: PollServer) -> AsyncIterator[FuturesPoller]:
-    """One for clone 3 of a sampler of `server`."""
+async def session(server: PollServer) -> AsyncIterator[Session]:
     session = Session(service(server.base_url), Outbox(lambda batch: None), Capacity())
     await session.open("s")
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+@pytest.fixture
+async def poller(session: Session) -> AsyncIterator[FuturesPoller]:
+    """One for clone 3 of a sampler of `server`."""
     poller = FuturesPoller(session, "s:sample:0", CLONE, policy())
     try:
         yield poller
     finally:
         await poller.close()
-        await session.close()
 
 
 def wait_for(poller: FuturesPoller, *request_ids: str) -> list[asyncio.Task[int]]:
@@ -122,8 +130,7 @@ async def test_a_retrieved_result_is_acknowledged_with_the_next_poll(
     under_way.tell("b", cursor=2)
     await came(waiting[1])
     poller.retrieved("b")
-    assert await server.next_acknowledged() == ["a"]
-    assert await server.next_acknowledged() == ["b"]
+    assert await server.next_acknowledged() == ["a", "b"]
 
 
 async def test_an_acknowledgement_that_may_not_have_arrived_is_sent_again(
@@ -153,10 +160,11 @@ async def test_who_is_cancelled_has_the_server_forget_what_it_finishes_later(
     await asyncio.wait([a])
     poll.tell("b", cursor=1)
     await came(b)
-    poll = await server.poll()  # It goes on, though nobody waits, until the server has told of "a".
-    poll.tell(cursor=1)
+    for _ in range(2):  # It looks for "a" now and then, though nobody waits, and has no poll held.
+        poll = await server.poll()
+        assert (poll.acknowledged, poll.body["timeout"]) == ([], 0)
+        poll.tell(cursor=1)
     poll = await server.poll()
-    assert (poll.acknowledged, "timeout" in poll.body) == ([], False)
     poll.tell("a", cursor=2)
     poll = await server.poll()
     assert (poll.acknowledged, poll.body["timeout"]) == (["a"], 0)
@@ -285,3 +293,135 @@ async def test_refusals_are_counted_in_a_row(server: PollServer, poller: Futures
         (await server.poll()).tell(cursor=1)
     (await server.poll()).tell("a", cursor=1)
     assert await came(*waiting) == [7]
+
+
+async def test_nothing_is_held_open_once_the_last_result_is_told_of(
+    server: PollServer, poller: FuturesPoller
+) -> None:
+    waiting = wait_for(poller, "a", "b")
+    (await server.poll()).tell("a", "b", cursor=2)
+    await came(*waiting)
+    poll = await server.poll()
+    assert (poll.cursor, poll.body["timeout"]) == (2, 0)
+    poll.tell(cursor=2)
+    await server.is_left_alone()
+
+
+async def test_what_is_told_of_already_is_not_waited_for(server: PollServer, poller: FuturesPoller) -> None:
+    """A request that is still being submitted, though the server has told that it is done."""
+    ticket = poller.coming()
+    (await server.poll()).tell("a")
+    poll = await server.poll()
+    assert poll.body["timeout"] == 0
+    poll.tell(cursor=1)
+    poller.came(ticket)
+    assert await came(*wait_for(poller, "a")) == [7]
+
+
+async def test_a_poll_is_given_up_with_the_last_who_waits(server: PollServer, poller: FuturesPoller) -> None:
+    a, b = wait_for(poller, "a", "b")
+    poll = await server.poll()
+    a.cancel()
+    b.cancel()
+    await poll.is_abandoned()
+    later = await server.poll()
+    assert (later.acknowledged, later.body["timeout"]) == ([], 0)
+    later.tell("a", "b", cursor=2)
+    assert await server.next_acknowledged() == ["a", "b"]
+
+
+async def test_a_poll_is_given_up_when_the_request_never_comes(
+    server: PollServer, poller: FuturesPoller
+) -> None:
+    ticket = poller.coming()
+    poll = await server.poll()
+    poller.came(ticket)
+    await poll.is_abandoned()
+    await server.is_left_alone()
+
+
+async def test_a_poll_goes_on_for_who_comes_at_once(server: PollServer, poller: FuturesPoller) -> None:
+    [a] = wait_for(poller, "a")
+    poll = await server.poll()
+    a.cancel()
+    await asyncio.wait([a])
+    waiting = wait_for(poller, "b")
+    poll.tell("a", "b", cursor=2)
+    assert await came(*waiting) == [7]
+
+
+async def test_acknowledgements_are_gathered(server: PollServer, poller: FuturesPoller) -> None:
+    names = [f"{number}" for number in range(50)]
+    waiting = wait_for(poller, *names)
+    (await server.poll()).tell(*names, cursor=50)
+    await came(*waiting)
+    for name in names:
+        poller.retrieved(name)
+        await asyncio.sleep(0)
+    assert await server.next_acknowledged() == names
+
+
+async def test_what_is_not_acknowledged_yet_is_when_the_sampler_is_closed(
+    server: PollServer, poller: FuturesPoller
+) -> None:
+    waiting = wait_for(poller, "a", "b")
+    (await server.poll()).tell("a")
+    await came(waiting[0])
+    poll = await server.poll()
+    poller.retrieved("a")
+    closing = asyncio.create_task(poller.close())
+    await poll.is_abandoned()
+    last = await server.poll()
+    assert (last.acknowledged, last.body["timeout"]) == (["a"], 0)
+    last.tell(cursor=1)
+    await closing
+    await server.is_left_alone()
+    waiting[1].cancel()
+
+
+async def test_closing_does_not_wait_long_for_a_server_that_says_nothing(
+    server: PollServer, poller: FuturesPoller
+) -> None:
+    waiting = wait_for(poller, "a")
+    (await server.poll()).tell("a")
+    await came(*waiting)
+    poller.retrieved("a")
+    await asyncio.wait_for(poller.close(), 20)
+    assert (await server.poll()).acknowledged == ["a"]
+
+
+async def test_an_error_that_lasts_is_for_those_who_wait_then(
+    server: PollServer, poller: FuturesPoller
+) -> None:
+    """As that of a key which has expired: who comes when there is a new one is not told of it."""
+    waiting = wait_for(poller, "a")
+    (await server.poll()).answer(403, {"detail": "no"})
+    with pytest.raises(EngineError, match="403"):
+        await came(*waiting)
+    await server.is_left_alone()
+    waiting = wait_for(poller, "b")
+    (await server.poll()).tell("b")
+    assert await came(*waiting) == [7]
+
+
+async def test_samplers_take_turns_when_there_are_more_than_polls(
+    server: PollServer, session: Session
+) -> None:
+    """Each is told of its results, though the server may hold no more than two polls at once."""
+    session.http.turns = PollTurns(2, lambda: False)
+    pollers = [FuturesPoller(session, f"s:sample:{number}", CLONE, policy()) for number in range(5)]
+    waiting = [asyncio.create_task(poller.wait("a")) for poller in pollers]
+    told = set()
+    before = [await server.poll() for _ in range(2)]
+    assert "timeout" not in before[0].body
+    for poll in before:
+        await poll.is_abandoned()  # It was sent before the others came, without a limit.
+    while len(told) < 5:
+        poll = await server.poll()
+        sampler = poll.body["target"]["sampling_session_id"]
+        assert 0 < poll.body.get("timeout", 1) <= 1
+        poll.tell("a", cursor=1)
+        told.add(sampler)
+    assert await came(*waiting) == [7] * 5
+    for poller in pollers:
+        await poller.close()

@@ -38,6 +38,7 @@ def test_the_most_at_once(serve: Serve) -> None:
         assert {answer.status for answer in pool.map(lambda n: api.asample("x", n), range(5))} == {404}
     log = api.get("/local/requests").json
     assert log["most_at_once"]["asample"] == 5
+    assert log["at_once"]["asample"] == 0
     size = log["most_bytes_at_once"]["asample"] / 5
     assert 100 < size < 200
 
@@ -74,6 +75,7 @@ def test_a_request_without_an_answer_has_no_status() -> None:
     assert log.snapshot() == {
         "now": 1.0,
         "requests": [{"route": "asample", "came": 1.0, "answered": 1.0, "status": None}],
+        "at_once": {"asample": 0},
         "most_at_once": {"asample": 1},
         "most_bytes_at_once": {"asample": 7},
     }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.local_server.api import Api
+from tests.waiting import wait_until
 
 Serve = Callable[..., Api]
 
@@ -108,3 +112,17 @@ def test_a_cursor_from_nowhere(api: Api, sampler: str) -> None:
     answer = api.retrieve_futures(sampler, 7, timeout=0)
     assert (answer.status, answer.detail) == (400, "prev_cursor is 7; this client was given 0 at most")
     assert api.retrieve_futures(sampler, 0, timeout=-1).status == 422
+
+
+def test_a_poll_ends_with_its_connection(serve: Serve) -> None:
+    """As does what the server keeps for it."""
+    api = serve("--latency", "600")
+    sampler = api.create_sampler()
+    target = {"type": "sampling_session", "sampling_session_id": sampler, "cloned_sampler_id": 0}
+    address = urlsplit(api.base_url)
+    client = HTTPConnection(address.hostname or "", address.port)
+    body = json.dumps({"target": target, "prev_cursor": 0})
+    client.request("POST", "/api/v1/retrieve_futures", body, {"content-type": "application/json"})
+    wait_until(lambda: api.get("/local/requests").json["at_once"].get("retrieve_futures") == 1)
+    client.close()
+    wait_until(lambda: api.get("/local/requests").json["at_once"]["retrieve_futures"] == 0)

@@ -32,7 +32,7 @@ def remembered(connection: Connection, request_ids: list[str]) -> list[str]:
 def poller() -> FuturesPoller:
     """That of the engine in this process."""
     [alive] = [
-        found for found in gc.get_objects() if isinstance(found, FuturesPoller) and not found._task.done()
+        found for found in gc.get_objects() if isinstance(found, FuturesPoller) and not found._is_closed
     ]
     return alive
 

@@ -29,6 +29,7 @@ from tinker_sidecar.engine.failures import (
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.pace import Pace
 from tinker_sidecar.engine.transports import open_transport
+from tinker_sidecar.engine.turns import PollTurns
 from tinker_sidecar.ipc.protocol import Failure
 
 __all__ = ["API", "SDK_VERSION", "Http", "Lane", "Response"]
@@ -40,6 +41,9 @@ SDK_VERSION = "0.38.0"
 
 _PLENTY = 8192
 """Descriptors with which nothing needs counting."""
+
+_MOST_POLLS = 256
+"""Samplers that each have a poll of their own open; when there are more, they take turns."""
 
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -81,10 +85,13 @@ class Lane(Enum):
 
 _SILENCE = {Lane.OTHER: 60.0, Lane.SHORT: 20.0, Lane.POLL: 50.0, Lane.HEARTBEAT: 10.0}
 
-_SHARES = {Lane.POLL: 0.5, Lane.SHORT: 0.25}
+_SHARES = {Lane.POLL: 0.5, Lane.SHORT: 0.25, Lane.OTHER: 0.125}
 """Of the descriptors this process may have, for the connections of a lane; the rest is for all else.
 
 Without TLS there is no HTTP/2, and each request under way takes a connection."""
+
+_POLLS_SHARE = 0.25
+"""Of the descriptors, for the polls of samplers that have one for all their requests: half of the lane's."""
 
 
 class Response(NamedTuple):
@@ -133,7 +140,12 @@ class Http:
         self._counter = itertools.count()
         self._pace = Pace()
         self._doubt = IS_BASE_URL_RIGHT  # Until there is an answer.
-        self._rooms = {} if address.startswith("https:") else _rooms()
+        descriptors = _PLENTY if address.startswith("https:") else _descriptors()
+        self._rooms = _rooms(descriptors)
+        self.turns = PollTurns(
+            min(_MOST_POLLS, max(1, int(_POLLS_SHARE * descriptors))), lambda: self._pace.is_crowded
+        )
+        """Whose turn it is to poll for all requests of a sampler."""
 
     async def post(
         self,
@@ -201,6 +213,8 @@ class Http:
         finally:
             if pace is not None and entered is not None:
                 pace.leave(entered, answered=answered)
+                if not pace.is_crowded:
+                    self.turns.hand_out()
             if room is not None:
                 room.give_back(1)
         self._doubt = ""
@@ -252,9 +266,14 @@ class Http:
             await self.renew(lane)
 
 
-def _rooms() -> dict[Lane, Budget]:
+def _descriptors() -> int:
+    """How many this process may have open, or `_PLENTY`."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if not 0 < descriptors < _PLENTY:
+    return descriptors if 0 < descriptors < _PLENTY else _PLENTY
+
+
+def _rooms(descriptors: int) -> dict[Lane, Budget]:
+    if descriptors >= _PLENTY:
         return {}
     return {lane: Budget(max(1, int(share * descriptors))) for lane, share in _SHARES.items()}
 

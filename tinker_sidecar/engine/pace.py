@@ -30,6 +30,12 @@ class Pace:
         self._since = monotonic()
         self._fastest = float("inf")
         self._seen = 0
+        self._entering = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether requests wait to be opened: there are more than the server, or we, can keep up with."""
+        return self._entering > 0
 
     @property
     def at_once(self) -> int:
@@ -38,7 +44,11 @@ class Pace:
 
     async def enter(self) -> float:
         """Wait for a turn; returns when it came, for `leave`."""
-        await self._slots.take(1)
+        self._entering += 1
+        try:
+            await self._slots.take(1)
+        finally:
+            self._entering -= 1
         return monotonic()
 
     def leave(self, entered: float, *, answered: bool) -> None:

@@ -18,6 +18,7 @@ from tinker_sidecar.engine.results import PayloadBytes
 from tinker_sidecar.engine.retry import NO_NEWS_PAUSE, RetryPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.supervision import go_on
+from tinker_sidecar.engine.turns import Turn
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["FuturesPoller"]
@@ -26,6 +27,23 @@ logger = engine_logger(__name__)
 
 _KEPT = 300.0
 """Seconds that the books keep a request in which nobody seems to have an interest."""
+
+_QUIET = 1.0
+"""Seconds after a poll before the next one that only tells the server what it may forget. Usually one that
+somebody waits for comes first, and takes it along."""
+
+_SOON = 10.0
+"""The same, while requests are on their way: their poll takes it along."""
+
+_RARELY = 30.0
+"""Seconds between looks for what was given up, once there have been a few in vain."""
+
+_LINGER = 0.25
+"""Seconds that a poll stays open when nobody waits any more: a program that gives up one request often sends
+the next at once, and a new poll may take a new connection."""
+
+_FAREWELL = 2.0
+"""Seconds in which the server must have taken the last acknowledgements of a sampler that is closed."""
 
 
 class _Completion(msgspec.Struct):
@@ -49,19 +67,23 @@ class _Early(NamedTuple):
 
 
 class FuturesPoller:
-    """Long-polls `retrieve_futures` for one clone of a sampling session while anybody waits.
+    """Long-polls `retrieve_futures` for one clone of a sampling session, only while anybody waits.
 
     `wait` returns the size of a request's result once it is there. A server without the route makes
-    every `wait` raise its 404, so that the caller can fall back to polling each request.
+    every `wait` raise its 404, so that the caller can fall back to polling each request. Any other error
+    that lasts is raised by those who wait then; whoever comes later has it tried again.
+
+    The server keeps each result until it is told, with a poll, that it may forget it. It is told by the
+    next poll, or a second later by one that does not wait, and when the sampler is closed.
+
+    The task that polls is there only while there is something to do: a sampler that is idle has none.
     """
 
     def __init__(self, session: Session, sampling_session_id: str, clone: int, policy: RetryPolicy) -> None:
         self._session = session
-        self._target = {
-            "type": "sampling_session",
-            "sampling_session_id": sampling_session_id,
-            "cloned_sampler_id": clone,
-        }
+        self._turns = session.http.turns
+        self._sampling_session_id = sampling_session_id
+        self._clone = clone
         self._last_ticket = 0
         self._coming: dict[int, None] = {}
         """The tickets of requests whose id is not known yet, oldest first."""
@@ -74,14 +96,26 @@ class FuturesPoller:
         self._cursor = 0
         self._reported_cursor = 0
         self._failure: EngineError | None = None
-        self._work = asyncio.Event()
+        """What the last poll ended with, if that was an error that lasts."""
+        self._last_poll = -math.inf
+        """When the last poll was over, by `monotonic`."""
+        self._looks_pause = _QUIET
+        """Seconds until the next look for what was given up: longer after each one in vain."""
         self._recovery = Recovery(
             Route.POLL,
             policy,
             session.retries,
             {Action.AWAIT_PAYMENT: session.billing.wait, Action.RESET_CURSOR: self._reset_cursor},
         )
-        self._task = asyncio.create_task(go_on("polls for finished requests", self._step))
+        self._task: asyncio.Task[None] | None = None
+        self._rest: asyncio.Future[None] | None = None
+        """What the task waits for while there is nothing to do yet, at the latest until `_rests_until`."""
+        self._rests_until = math.inf
+        self._open: asyncio.Timeout | None = None
+        """The time limit of the poll that is open, or waits for its turn."""
+        self._is_wanted = False
+        """Whether somebody waits for the news of that poll; otherwise it is about to be ended."""
+        self._is_closed = False
 
     @property
     def is_unsupported(self) -> bool:
@@ -95,106 +129,214 @@ class FuturesPoller:
         """
         self._last_ticket += 1
         self._coming[self._last_ticket] = None
-        self._work.set()
+        self._look()
         return self._last_ticket
 
     def came(self, ticket: int) -> None:
         """The server has taken the request, which is waited for at once, or it never will."""
         del self._coming[ticket]
+        self._look()
 
     async def wait(self, request_id: str) -> int:
         """Bytes of the result of `request_id`, as soon as it is there (0: not known)."""
         if (early := self._early.pop(request_id, None)) is not None:
             return early.size
-        if self._failure is not None:
+        if self._failure is not None and self.is_unsupported:
             raise self._failure
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = waiter
-        self._work.set()
+        self._look()
         try:
             return await waiter
         except asyncio.CancelledError:
+            self._waiting.pop(request_id, None)
             if waiter.cancelled():
                 self.given_up(request_id)
             else:  # The server has told of it, in the turn of the loop in which it was cancelled.
                 self.retrieved(request_id)
             raise
-        finally:
-            self._waiting.pop(request_id, None)
 
     def given_up(self, request_id: str) -> None:
         """Nobody wants the result: the server is told so when it has it, or at the end of our patience."""
         if self._early.pop(request_id, None) is not None:
             self.retrieved(request_id)
-        elif self._failure is None:
+        elif not self.is_unsupported:
             self._given_up[request_id] = monotonic()
-            self._work.set()
+            self._looks_pause = _QUIET
+            self._look()
 
     def retrieved(self, request_id: str) -> None:
-        """The server may forget the result; it is told with the next poll."""
+        """The server may forget the result; it is told soon."""
         self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
-        if self._failure is None:
+        if not self.is_unsupported:
             self._retrieved.append(request_id)
-            self._work.set()
+            self._look()
 
     async def close(self) -> None:
-        """Poll no more; who waits is not told."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        """Poll no more; who waits is not told. The server is told once more what it may forget."""
+        self._is_closed = True
+        await self._turns.see_off(self._take_leave())
+
+    async def _take_leave(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._retrieved and self._failure is None and not self._session.is_ending:
+            with contextlib.suppress(EngineError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL), self._turns.turn(lambda: None) as turn:
+                    await self._exchange(turn, waits=False)
+
+    # When to poll.
 
     @property
-    def _expects_news(self) -> bool:
-        return bool(self._waiting or self._coming or self._given_up)
+    def _has_interest(self) -> bool:
+        """Whether anybody waits for news, or will in a moment: for more than has been told already."""
+        return bool(self._waiting) or len(self._coming) > len(self._early)
+
+    @property
+    def _wants_news(self) -> bool:
+        """Whether a long poll is due.
+
+        One for what is only coming saves a round trip where there is room for it, and is not tried again
+        when it has failed.
+        """
+        if self._waiting:
+            return True
+        return self._has_interest and self._failure is None and self._turns.has_room_for_more()
+
+    @property
+    def _has_something_to_tell(self) -> bool:
+        return bool(self._retrieved) or self._cursor > self._reported_cursor
+
+    @property
+    def _may_begin(self) -> bool:
+        return not self._is_closed and self._task is None
+
+    def _due(self) -> float:
+        """When there is something to do though nobody waits, by `monotonic`; never: infinity."""
+        if self._has_something_to_tell:
+            return self._last_poll + (_SOON if self._coming or self._turns.is_busy() else _QUIET)
+        if self._given_up:
+            return self._last_poll + self._looks_pause
+        if self._early:
+            oldest = next(iter(self._early.values()))
+            return max(monotonic() + _QUIET, oldest.since + _KEPT)
+        return math.inf
+
+    def _look(self) -> None:
+        """After whatever may change what there is to do: see to it that it is done."""
+        if self._open is not None:
+            self._keep_or_end(self._open)
+        elif self._rest is not None:
+            if not self._rest.done() and (self._wants_news or self._due() < self._rests_until):
+                self._rest.set_result(None)
+        elif self._may_begin and (self._wants_news or self._due() < math.inf):
+            self._task = asyncio.create_task(go_on("polls for finished requests", self._step))
+
+    def _keep_or_end(self, poll: asyncio.Timeout) -> None:
+        """End the poll that is open in a moment, if nobody waits for it any more."""
+        is_wanted = self._has_interest
+        if is_wanted != self._is_wanted and not poll.expired():
+            self._is_wanted = is_wanted
+            poll.reschedule(None if is_wanted else asyncio.get_running_loop().time() + _LINGER)
+
+    def _end_turn(self) -> None:
+        """Others wait for their turn, and ours has been long."""
+        if self._open is not None and not self._open.expired():
+            self._open.reschedule(asyncio.get_running_loop().time())
 
     async def _step(self) -> bool:
-        """One poll, when there is need of one; False when there can be no further one."""
+        """One poll, when there is need of one; False when there will be none."""
         try:
-            await self._recovery.run(self._poll_when_needed)
+            goes_on = await self._recovery.run(self._poll_when_needed)
         except EngineError as error:
             self._fail(error)
-            return False
+            return True
+        if not goes_on:
+            self._task = None
+        return goes_on
+
+    async def _poll_when_needed(self) -> bool:
+        while not self._wants_news:
+            self._tidy()
+            due = self._due()
+            if due == math.inf:
+                return False
+            if due <= monotonic():
+                break
+            await self._rest_until(due)
+        await self._poll()
         return True
 
-    async def _poll_when_needed(self) -> None:
-        if not (self._expects_news or self._retrieved or self._cursor > self._reported_cursor):
-            self._work.clear()
-            await self._wait_for_work()
-        await self._poll()
-
-    async def _wait_for_work(self) -> None:
-        """Until there is something to poll for, or nobody has come for a result for long enough."""
-        patience = None
-        if self._early:
-            patience = max(0.0, next(iter(self._early.values())).since + _KEPT - monotonic()) + 0.1
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._work.wait()
-        self._tidy()
+    async def _rest_until(self, due: float) -> None:
+        """Wait until then, or until there is something to do before."""
+        self._rest, self._rests_until = asyncio.get_running_loop().create_future(), due
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(due - monotonic()):
+                    await self._rest
+        finally:
+            self._rest = None
 
     async def _reset_cursor(self, _: EngineError) -> None:
         self._cursor = self._reported_cursor = 0
 
+    # A poll.
+
     async def _poll(self) -> None:
-        acknowledged = self._retrieved
-        body: dict[str, Any] = {
-            "target": self._target,
-            "prev_cursor": self._cursor,
-            "retrieved_request_ids": acknowledged,
-        }
-        if not self._expects_news:
-            body["timeout"] = 0
-        self._retrieved = []
+        """One poll, when it is our turn, unless it is ended before it is answered."""
+        is_held = True
+        try:
+            async with asyncio.timeout(None) as poll:
+                self._open, self._is_wanted = poll, self._has_interest
+                async with self._turns.turn(self._end_turn) as turn:
+                    is_held = await self._exchange(turn, waits=self._has_interest)
+        except TimeoutError:
+            if not poll.expired():
+                raise
+        finally:
+            self._open = None
+        if not is_held:
+            await asyncio.sleep(NO_NEWS_PAUSE)
+
+    async def _exchange(self, turn: Turn, *, waits: bool) -> bool:
+        """Tell the server what it may forget, and hear what is finished, or `waits` until something is.
+
+        Returns False when the server said that there was no news, and did not hold the poll.
+        """
+        if not waits:
+            turn.hold = 0.0
+        acknowledged, self._retrieved = self._retrieved, []
         started = monotonic()
         try:
-            response = await self._session.post("retrieve_futures", msgspec.json.encode(body), lane=Lane.POLL)
+            body = self._body(acknowledged, turn.hold)
+            response = await self._session.post("retrieve_futures", body, lane=Lane.POLL)
             completions = [] if response.status == 408 else self._read(response.read(_Completions))
         except BaseException:
             self._retrieved = acknowledged + self._retrieved
             raise
+        finally:
+            self._last_poll = monotonic()
+        self._failure = None
+        self._looks_pause = _QUIET if completions or waits else min(2 * self._looks_pause, _RARELY)
         self._take(completions)
         self._tidy()
-        if not completions and self._expects_news and monotonic() - started < NO_NEWS_PAUSE:
-            await asyncio.sleep(NO_NEWS_PAUSE)
+        long_enough = min(NO_NEWS_PAUSE, math.inf if turn.hold is None else 0.9 * turn.hold)
+        return bool(completions) or not waits or self._last_poll - started >= long_enough
+
+    def _body(self, acknowledged: list[str], hold: float | None) -> bytes:
+        body: dict[str, Any] = {
+            "target": {
+                "type": "sampling_session",
+                "sampling_session_id": self._sampling_session_id,
+                "cloned_sampler_id": self._clone,
+            },
+            "prev_cursor": self._cursor,
+            "retrieved_request_ids": acknowledged,
+        }
+        if hold is not None:
+            body["timeout"] = round(hold, 3)
+        return msgspec.json.encode(body)
 
     def _read(self, answer: _Completions) -> list[_Completion]:
         self._reported_cursor, self._cursor = self._cursor, answer.cursor
@@ -204,10 +346,9 @@ class FuturesPoller:
         for completion in completions:
             request_id = completion.request_id
             size = completion.response_payload_uncompressed_size or 0
-            waiter = self._waiting.get(request_id)
-            if waiter is not None:
-                if not waiter.done():
-                    waiter.set_result(size)
+            waiter = self._waiting.pop(request_id, None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(size)
             elif self._given_up.pop(request_id, None) is not None:
                 self._retrieved.append(request_id)
             else:
@@ -233,11 +374,13 @@ class FuturesPoller:
             self._retrieved.append(request_id)
 
     def _fail(self, error: EngineError) -> None:
-        """Let everybody have `error`, now and later."""
+        """Let everybody who waits have `error`, and forget what the server was to be told."""
         logger.debug("retrieve_futures is of no use here: %s", error)
         self._failure = error
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(error)
+        self._waiting.clear()
         self._given_up.clear()
         self._retrieved.clear()
+        self._reported_cursor = self._cursor

@@ -115,6 +115,7 @@ class Session:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.http.turns.close()
         await self.auth.close()
         await self.http.close()
 

@@ -16,6 +16,10 @@ __all__ = ["open_transport"]
 _LONGEST = 300.0
 """Seconds that a request may take in all, however steadily an answer drips."""
 
+_IDLE = 12.0
+"""Seconds after which a connection that is not in use is closed; the library looks for them as often, so it
+may take twice as long. More than the 10 s between heartbeats, which have one connection for all."""
+
 _NO_PROXY = Proxy("http://none", no_proxy="*,0.0.0.0/0,::/0")
 """A transport that is given no proxy would look for one in the environment, by rules of its own."""
 
@@ -53,6 +57,7 @@ def _transport(proxy: str | None, silence: float, trust: _Trust) -> HTTPTranspor
         timeout=_LONGEST,
         read_timeout=silence,
         connect_timeout=10.0,
+        pool_idle_timeout=_IDLE,
         pool_max_idle_per_host=4096,
         # An answer is unpacked by us, no further than it may be long.
         enable_gzip=False,

@@ -11,12 +11,12 @@ import msgspec
 from tinker_sidecar.local_server.responses import HttpAnswer, HttpError, RequestHead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 
     from tinker_sidecar.local_server.auth import Gate
 
     Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
+    Receive = Callable[[], Coroutine[Any, Any, Message]]
     Send = Callable[[Message], Awaitable[None]]
     Handler = Callable[[Any, RequestHead], Awaitable[HttpAnswer]]
 
@@ -90,7 +90,7 @@ class App:
         if not route.open:
             self._gate.check(headers)
         body = None if route.decode is None else route.decode(await _read(receive))
-        return await route.handler(body, RequestHead(headers, path_tail))
+        return await route.handler(body, RequestHead(headers, path_tail, receive))
 
     def _match(self, method: str, path: str) -> tuple[Endpoint, str]:
         tail = ""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 __all__ = ["LongPolls", "Waiters", "wake"]
 
@@ -29,8 +33,10 @@ class LongPolls:
         self._parked: set[asyncio.Future[None]] = set()
         self.closed = False
 
-    async def park(self, waiters: Waiters, seconds: float) -> None:
-        """Return when `waiters` are woken, after `seconds`, or when `close` is called."""
+    async def park(
+        self, waiters: Waiters, seconds: float, gone: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> None:
+        """Return when `waiters` are woken, after `seconds`, on `close`, or when the client is `gone`."""
         if self.closed or seconds <= 0:
             return
         loop = asyncio.get_running_loop()
@@ -38,10 +44,13 @@ class LongPolls:
         waiters.append(waiter)
         self._parked.add(waiter)
         timer = loop.call_later(seconds, _release, waiter)
+        leaving = loop.create_task(gone())
+        leaving.add_done_callback(lambda _: _release(waiter))
         try:
             await waiter
         finally:
             timer.cancel()
+            leaving.cancel()
             self._parked.discard(waiter)
             if waiter in waiters:
                 waiters.remove(waiter)

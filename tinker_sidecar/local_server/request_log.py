@@ -89,6 +89,7 @@ class RequestLog:
                 {"route": route, "came": came, "answered": answered, "status": status}
                 for route, came, answered, status in self._requests
             ],
+            "at_once": {route.name: route.requests for route in self._routes.values()},
             "most_at_once": {route.name: route.most_requests for route in self._routes.values()},
             "most_bytes_at_once": {route.name: route.most_bytes for route in self._routes.values()},
         }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 __all__ = ["JSON", "PROTOBUF", "HttpAnswer", "HttpError", "RequestHead", "header", "json_response"]
 
@@ -22,6 +25,8 @@ class RequestHead(msgspec.Struct):
     headers: Headers
     path_tail: str
     """What follows the route's own path, as in `samplers/{id}`."""
+    gone: Callable[[], Coroutine[Any, Any, Any]]
+    """Returns when the client has closed the connection; or the request is answered."""
 
 
 class HttpAnswer(msgspec.Struct):

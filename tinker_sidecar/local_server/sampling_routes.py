@@ -66,7 +66,7 @@ class SamplingRoutes:
         """Wait for a request's result, as long as a poll may last."""
         promise = self._promises.find(body.request_id)
         if not promise.done:
-            await self._long_polls.park(promise.waiters, self._options.long_poll)
+            await self._long_polls.park(promise.waiters, self._options.long_poll, head.gone)
         if promise.gone:
             # While it was waited for: its session has ended, or it was acknowledged by another poll.
             promise = self._promises.find(body.request_id)
@@ -91,9 +91,9 @@ class SamplingRoutes:
         feed.trim(body.prev_cursor)
         if not feed.unseen():
             seconds = min(_FEED_POLL, self._options.long_poll)
-            await self._long_polls.park(
-                feed.waiters, seconds if body.timeout is None else min(seconds, body.timeout)
-            )
+            if body.timeout is not None:
+                seconds = min(seconds, body.timeout)
+            await self._long_polls.park(feed.waiters, seconds, head.gone)
         completions = [_completed(promise) for promise in feed.unseen()]
         if not completions:
             self._refuse_when_closing()

@@ -13,6 +13,7 @@ from harness.worker.payload import payload
 from harness.worker.program import Program
 from harness.worker.round_trip import round_trip
 from harness.worker.startup import connect, in_flight_memory, start_up
+from harness.worker.sweep import close_samplers, open_samplers, sweep
 from harness.worker.throughput import throughput
 
 TASKS = {
@@ -27,6 +28,9 @@ TASKS = {
         connect,
         start_up,
         in_flight_memory,
+        open_samplers,
+        sweep,
+        close_samplers,
     )
 }
 

@@ -1,0 +1,228 @@
+"""From 1 to 1,000 samplers in one program: the same 4,000 requests in flight, whoever's they are.
+
+So are an evaluation of many checkpoints, or a loop that makes a new sampler each step. The server's log tells
+how often it was polled and how many polls it had to hold at once. A client may use 1,024 descriptors, or 256,
+in the last two points. The thousand samplers are then left alone for half a minute, and closed, to see what
+is given back.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import psutil
+from harness.bars import Bar, at_least, at_most
+from harness.benchmark import Benchmark
+from harness.peers import OFFICIAL_NEW, OURS, OURS_SIDECAR, Peer
+from harness.plots import figure, line, logarithmic
+from harness.runs import Figures
+from harness.tables import cell, microseconds, new_table, seconds, times, with_spread
+from harness.workers import Held, Worker
+from rich.table import Table
+
+PEERS = (OFFICIAL_NEW, OURS, OURS_SIDECAR)
+IN_FLIGHT = 4000
+MOST = 1000
+REST = 30.0
+STALL = 5.0
+"""Seconds without a result, at a server that takes 50 ms for one."""
+
+
+class Point(NamedTuple):
+    samplers: int
+    descriptors: int | None = None
+
+    @property
+    def name(self) -> str:
+        allowed = f", {self.descriptors:,} descriptors" if self.descriptors else ""
+        return f"{self.samplers:,}{allowed}"
+
+
+ONE, ALL = Point(1), Point(MOST)
+
+
+def main() -> None:
+    benchmark = Benchmark("samplers", __doc__)
+    peers = [peer for peer in PEERS if peer in benchmark.peers and benchmark.in_full(peer)]
+    points = [ONE, Point(10), Point(100), ALL, Point(MOST, 1024), Point(MOST, 256)]
+    in_flight = IN_FLIGHT
+    if benchmark.quick:
+        points, in_flight = [ONE, Point(100), Point(100, 256)], 400
+    for _ in benchmark.rounds(2):
+        for point in points:
+            for peer in peers:
+                # Each with a server of its own, whose log begins with it.
+                with benchmark.server("--latency", "0.05") as url, benchmark.worker(peer, url) as worker:
+                    measure(benchmark, peer, worker, url, point, in_flight)
+    tables = [speed(benchmark, peers, points)]
+    if ALL in points:
+        tables.append(held(benchmark, peers))
+    benchmark.report(tables, bars(benchmark))
+    plot(benchmark, peers, [point for point in points if point.descriptors is None])
+
+
+def measure(benchmark: Benchmark, peer: Peer, worker: Worker, url: str, point: Point, in_flight: int) -> None:
+    opened = benchmark.ask(worker, "open_samplers", count=point.samplers, descriptors=point.descriptors)
+    if opened is None:
+        return
+    at_first = worker.held()
+    samples = in_flight if peer.version else 3 * in_flight
+    with most_held(worker) as most:
+        figures = benchmark.ask(worker, "sweep", samples=samples, in_flight=in_flight)
+    if figures is None:
+        return
+    figures |= opened | exchanges(url, samples) | _named("peak", most[0])
+    figures["cpu_us"] = figures["client_cpu_us"] + figures["sidecar_cpu_us"]
+    if point == ALL and not benchmark.quick:
+        time.sleep(REST)
+        figures |= _named("first", at_first) | _named("idle", worker.held())
+        benchmark.ask(worker, "close_samplers")
+        time.sleep(REST)
+        figures |= _named("closed", worker.held())
+    benchmark.runs.add(peer, point, figures)
+
+
+def _named(when: str, held: Held) -> Figures:
+    return {f"{when}_{name}": value for name, value in held._asdict().items()}
+
+
+@contextmanager
+def most_held(worker: Worker) -> Iterator[list[Held]]:
+    """The most that the program and its sidecar have within the block, as the one item of a list."""
+    most = [worker.held()]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            try:
+                most[0] = Held(*map(max, most[0], worker.held()))
+            except psutil.Error:  # The worker has failed, which is told elsewhere.
+                return
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watching.join()
+
+
+def exchanges(url: str, samples: int) -> Figures:
+    """What the server saw: requests per sample, and the most polls it had to hold at once."""
+    with urllib.request.urlopen(f"{url}/local/requests") as response:
+        log = json.load(response)
+    routes = Counter(request["route"] for request in log["requests"])
+    return {
+        "polls_per_sample": routes["retrieve_futures"] / samples,
+        "most_polls": log["most_at_once"].get("retrieve_futures", 0),
+    }
+
+
+def speed(benchmark: Benchmark, peers: list[Peer], points: list[Point]) -> Table:
+    runs = benchmark.runs
+    table = new_table(
+        "Many samplers, the same load: median (least–most); polls a sample, and the most at once",
+        "samplers",
+        "client",
+        "samples/s",
+        "of one's",
+        "× official",
+        "CPU/sample",
+        "polls each",
+        "at once",
+        "longest gap",
+        "opened in",
+    )
+    for point in points:
+        for peer in peers:
+            part = part_of_one(benchmark, peer, point)
+            table.add_row(
+                point.name if peer is peers[0] else "",
+                peer.name,
+                with_spread(runs, peer, point, "samples_per_s"),
+                cell(part, "{:.0%}"),
+                times(runs.ratio(peer, OFFICIAL_NEW, point, "samples_per_s")),
+                microseconds(runs.median(peer, point, "cpu_us")),
+                cell(runs.median(peer, point, "polls_per_sample"), "{:.2f}"),
+                cell(runs.median(peer, point, "most_polls")),
+                seconds(runs.median(peer, point, "longest_gap_s")),
+                seconds(runs.median(peer, point, "open_s")),
+            )
+        table.add_section()
+    return table
+
+
+def held(benchmark: Benchmark, peers: list[Peer]) -> Table:
+    """Of the program and its sidecar together. A connection is a descriptor."""
+    table = new_table(
+        f"What {MOST:,} samplers take of the machine: descriptors, threads, MB",
+        "client",
+        "opened",
+        "at the peak",
+        f"idle for {REST:.0f} s",
+        f"closed for {REST:.0f} s",
+    )
+    for peer in peers:
+        cells = [
+            " · ".join(cell(benchmark.runs.median(peer, ALL, f"{when}_{what}")) for what in Held._fields)
+            for when in ("first", "peak", "idle", "closed")
+        ]
+        table.add_row(peer.name, *cells)
+    return table
+
+
+def part_of_one(benchmark: Benchmark, peer: Peer, point: Point) -> float | None:
+    one, here = (benchmark.runs.median(peer, at, "samples_per_s") for at in (ONE, point))
+    return here / one if one and here else None
+
+
+def bars(benchmark: Benchmark) -> list[Bar]:
+    runs = benchmark.runs
+    result: list[Bar] = []
+    for peer in (OURS, OURS_SIDECAR):
+        part = part_of_one(benchmark, peer, ALL)
+        result += [
+            at_least(f"{peer.name}, {MOST:,} samplers: samples/s, part of one's", 0.8, part),
+            at_most(
+                f"{peer.name}, {MOST:,} samplers: polls at once",
+                280,  # Of 256, when the next comes before the server notices that another has ended.
+                runs.median(peer, ALL, "most_polls"),
+            ),
+        ]
+        for descriptors in (1024, 256):
+            gaps = runs.values(peer, Point(MOST, descriptors), "longest_gap_s")
+            what = f"{peer.name}, {MOST:,} samplers, {descriptors:,} descriptors: longest gap"
+            result.append(at_most(what, STALL, max(gaps, default=None), " s"))
+        for what, wanted in (("descriptors", 16), ("threads", 8)):
+            for when in ("idle", "closed"):
+                at, before = (runs.median(peer, ALL, f"{moment}_{what}") for moment in (when, "first"))
+                more = at - before if at is not None and before is not None else None
+                bar = f"{peer.name}, {MOST:,} samplers, {when} for {REST:.0f} s: {what} more than at first"
+                result.append(at_most(bar, wanted, more))
+    return result
+
+
+def plot(benchmark: Benchmark, peers: list[Peer], points: list[Point]) -> None:
+    title = f"{IN_FLIGHT:,} requests in flight, of one sampler or of many"
+    with figure(benchmark.plot, title, 2) as [rate, polls]:
+        for axes, name in ((rate, "samples_per_s"), (polls, "polls_per_sample")):
+            for peer in peers:
+                values = [benchmark.runs.median(peer, point, name) for point in points]
+                line(axes, peer, [point.samplers for point in points], values)
+            logarithmic(axes, x=True, y=axes is rate)
+            axes.set_xlabel("samplers in the program")
+        rate.set_ylabel("samples per second")
+        polls.set_ylabel("polls per sample")
+        rate.figure.legend(*rate.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+
+if __name__ == "__main__":
+    main()
