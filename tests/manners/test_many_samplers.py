@@ -87,10 +87,10 @@ def test_results_are_acknowledged_when_the_client_is_closed(connect: Connect) ->
 def test_samplers_take_turns(connect: Connect) -> None:
     """When there are more of them than polls that may be open at once, none is forgotten."""
     connection = connect("--latency", "1.5")
-    clients = samplers(connection, MOST_POLLS + 50)
+    clients = samplers(connection, MOST_POLLS + 150)
     sample(clients, 1)
     # The next one may come before the server has noticed that the connection of another is closed.
-    assert connection.log["most_at_once"]["retrieve_futures"] < 1.1 * MOST_POLLS
+    assert connection.log["most_at_once"]["retrieve_futures"] < 1.3 * MOST_POLLS
 
 
 def test_connections_are_closed_with_the_client(connect: Connect) -> None:

@@ -25,7 +25,8 @@ class Capacity:
     moment are all it takes, so from then on one is sent when one finishes. The limit grows again by itself,
     hardly at first and then ever faster, so that a server that has become larger is found out within
     seconds and one that has not is seldom asked in vain (the idea of TCP's CUBIC, RFC 9438, whose loss is
-    not as exact as a refusal). Refusals that come however little is asked limit nothing.
+    not as exact as a refusal). Refusals that come however little is asked limit nothing; whether they are of
+    that kind shows within a second or so, and sooner if a few tries right after the first one are taken.
 
     The request that has waited longest goes first, those that were refused among them.
     """
@@ -40,6 +41,8 @@ class Capacity:
     _LONGEST_SILENCE = 1.0
     """Seconds between requests while the server has nothing of ours and refuses all."""
     _TICK = 0.05
+    _FORGOTTEN_AFTER = 400.0
+    """Seconds after a refusal in which nothing was sent: it tells nothing any more."""
     _TELL_EVERY, _WARN_EVERY = 10.0, 60.0
 
     def __init__(self) -> None:
@@ -62,6 +65,7 @@ class Capacity:
         self._tickets = count()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._all_refused_since: float | None = None
+        self._refused_at = -math.inf
         self._refused_in_vain = 0
         """While the server had nothing of ours."""
         self._silent_until = 0.0
@@ -79,13 +83,17 @@ class Capacity:
     @property
     def refusing_for(self) -> float:
         """Seconds for which the server has refused every request; 0 if it took the last one."""
-        return 0.0 if self._all_refused_since is None else self._now() - self._all_refused_since
+        now = self._now()
+        if self._all_refused_since is None or now - self._refused_at > self._FORGOTTEN_AFTER:
+            return 0.0
+        return now - self._all_refused_since
 
     def trouble(self) -> str:
         """A sentence for whoever wonders why nothing gets done; empty if it is not for lack of capacity."""
-        if self._all_refused_since is None:
+        refusing_for = self.refusing_for
+        if not refusing_for:
             return ""
-        return f"The server has answered 429 (too many requests) to all for {self.refusing_for:.0f} s. "
+        return f"The server has answered 429 (too many requests) to all for {refusing_for:.0f} s. "
 
     async def enter(self, ticket: int, most_under_way: int) -> tuple[int, bool]:
         """Wait until the request with this `ticket` may be sent.
@@ -133,7 +141,7 @@ class Capacity:
         """The server has refused a request, which leaves; returns the seconds until it may try again."""
         self.in_flight -= 1
         self._answered(was_a_try=was_a_try)
-        now = self._now()
+        now = self._refused_at = self._now()
         if self._all_refused_since is None:
             self._all_refused_since = now
         wait = retry_after or 0.0

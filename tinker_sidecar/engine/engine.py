@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from time import monotonic
@@ -48,6 +49,19 @@ _OUT_OF_ORDER = Failure(
 _T = TypeVar("_T")
 
 
+class _Line:
+    """A sampler's requests that have not begun: a task takes memory, and few can be submitted at once."""
+
+    MOST_AT_ONCE = 512
+
+    def __init__(self, sampler: int) -> None:
+        self.sampler = sampler
+        self.waiting: deque[tuple[Sample, EncodedSpec, asyncio.Task[Sampler] | None]] = deque()
+        """Some may have been cancelled meanwhile."""
+        self.beginning: set[int] = set()
+        """Those that have a task, and have not been submitted yet."""
+
+
 class Engine:
     """Serves one client. Every method runs on the engine's event loop.
 
@@ -59,10 +73,12 @@ class Engine:
         self._sessions: dict[int, asyncio.Task[Session]] = {}
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
         self._session_of: dict[int, int] = {}
-        self._requests: dict[int, asyncio.Task[None]] = {}
+        self._requests: dict[int, asyncio.Task[None] | None] = {}
+        """None: it has not begun."""
+        self._lines: dict[int, _Line] = {}
         self._spec: EncodedSpec | None = None
         """What the client has sent last: the requests that follow ask for it."""
-        self._sampler_of: dict[int, int] = {}
+        self._line_of: dict[int, _Line] = {}
         self._closings: set[asyncio.Task[None]] = set()
         self._capacities: WeakValueDictionary[tuple[str | None, ...], Capacity] = WeakValueDictionary()
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -94,8 +110,13 @@ class Engine:
         if self._spec is None or self._spec.spec.id != message.spec:
             self.outbox.failed(message.request, _OUT_OF_ORDER)
             return
-        self._sampler_of[message.request] = message.sampler
-        self._start(message.request, self._sample(message, self._spec))
+        self._requests[message.request] = None
+        line = self._lines.get(message.sampler)
+        if line is None:
+            line = self._lines[message.sampler] = _Line(message.sampler)
+        self._line_of[message.request] = line
+        line.waiting.append((message, self._spec, self._samplers.get(message.sampler)))
+        self._begin(line)
 
     def _on_query(self, message: Query) -> None:
         self._start(message.call, self._query(message))
@@ -121,7 +142,7 @@ class Engine:
 
     def _on_close_session(self, message: CloseSession) -> None:
         for sampler in [number for number, session in self._session_of.items() if session == message.session]:
-            for request in [number for number, of in self._sampler_of.items() if of == sampler]:
+            for request in [number for number, line in self._line_of.items() if line.sampler == sampler]:
                 self._drop(request)
                 self.outbox.failed(request, _CLOSED)
             self._on_close_sampler(CloseSampler(sampler))
@@ -129,6 +150,7 @@ class Engine:
 
     def _on_close_sampler(self, message: CloseSampler) -> None:
         self._session_of.pop(message.sampler, None)
+        self._lines.pop(message.sampler, None)  # What is in it goes on.
         self._close(self._samplers.pop(message.sampler, None))
 
     async def close(self) -> None:
@@ -136,19 +158,50 @@ class Engine:
         for opening in self._sessions.values():
             if _is_open(opening):
                 opening.result().is_ending = True
-        for request in self._requests.values():
-            request.cancel()
-        await asyncio.gather(*self._requests.values(), *self._closings, return_exceptions=True)
+        tasks = [task for task in self._requests.values() if task is not None]
+        self._requests.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._closings, return_exceptions=True)
         for opened in (*self._samplers.values(), *self._sessions.values()):
             await _close(opened)
 
     # Requests
 
-    async def _sample(self, request: Sample, spec: EncodedSpec) -> None:
+    def _begin(self, line: _Line) -> None:
+        while line.waiting and len(line.beginning) < line.MOST_AT_ONCE:
+            message, spec, opening = line.waiting.popleft()
+            number = message.request
+            if number in self._requests:
+                line.beginning.add(number)
+                self._start(
+                    number, self._sample(message, spec, opening, partial(self._has_begun, line, number))
+                )
+
+    def _has_begun(self, line: _Line, number: int) -> None:
+        line.beginning.discard(number)
+        self._begin(line)
+
+    def _are_stuck(self, sampler: int, failure: Failure) -> None:
+        """Those that have not begun fail with those that have."""
+        if line := self._lines.get(sampler):
+            numbers = [message.request for message, _, _ in line.waiting if message.request in self._requests]
+            line.waiting.clear()
+            for number in numbers:
+                self._drop(number)
+                self.outbox.failed(number, failure)
+
+    async def _sample(
+        self,
+        request: Sample,
+        spec: EncodedSpec,
+        opening: asyncio.Task[Sampler] | None,
+        has_begun: Callable[[], None],
+    ) -> None:
         number = request.request
         try:
-            sampler = await self._opened(self._samplers.get(request.sampler))
-            result = await sampler.sample(request, spec)
+            sampler = await self._opened(opening)
+            result = await sampler.sample(request, spec, has_begun)
             self.outbox.done(number, result.payload, result.taken)
         except EngineError as error:
             self.outbox.failed(number, error.failure)
@@ -156,7 +209,8 @@ class Engine:
             self.outbox.failed(number, _unexpected(error))
         finally:
             self._requests.pop(number, None)
-            self._sampler_of.pop(number, None)
+            self._line_of.pop(number, None)
+            has_begun()
 
     async def _query(self, query: Query) -> None:
         try:
@@ -193,7 +247,12 @@ class Engine:
     async def _open_sampler(self, message: OpenSampler) -> Sampler:
         try:
             session = await self._opened(self._sessions.get(message.session))
-            sampler = await open_sampler(session, message, partial(self._queue_state, message.sampler))
+            sampler = await open_sampler(
+                session,
+                message,
+                partial(self._queue_state, message.sampler),
+                partial(self._are_stuck, message.sampler),
+            )
         except BaseException as error:
             self.outbox.reply(Reply(message.call, failure=_failure(error)))
             raise
@@ -215,9 +274,11 @@ class Engine:
 
     def _drop(self, request: int) -> None:
         # Here, not when it ends: a task that is cancelled before its first step runs nothing at all.
-        self._sampler_of.pop(request, None)
+        line = self._line_of.pop(request, None)
         if task := self._requests.pop(request, None):
             task.cancel()
+        if line is not None:
+            self._has_begun(line, request)
 
     def _start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         self._requests[number] = asyncio.create_task(work)

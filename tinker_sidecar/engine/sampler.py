@@ -26,7 +26,7 @@ from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import RetryPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.stuck_detector import StuckDetector
-from tinker_sidecar.ipc.protocol import OpenSampler, Retry, Sample, SamplerInfo
+from tinker_sidecar.ipc.protocol import Failure, OpenSampler, Retry, Sample, SamplerInfo
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["CLONE_BLOCK", "Sampler", "open_sampler"]
@@ -68,7 +68,9 @@ class Result(NamedTuple):
     this one."""
 
 
-async def open_sampler(session: Session, opening: OpenSampler, observer: QueueObserver) -> Sampler:
+async def open_sampler(
+    session: Session, opening: OpenSampler, observer: QueueObserver, on_stuck: Callable[[Failure], None]
+) -> Sampler:
     """Create the sampling session that `opening` asks for, or attach to the one it names."""
     sampling_session_id = opening.sampling_session_id
     base_model, clone = opening.base_model, opening.clone
@@ -90,7 +92,8 @@ async def open_sampler(session: Session, opening: OpenSampler, observer: QueueOb
         clone = (await session.ask("join_sampling_session", body, _Joined)).client_counter or clone
     if base_model is None:
         base_model = await _base_model(session, sampling_session_id)
-    return Sampler(session, SamplerInfo(sampling_session_id, base_model, clone), opening.retry, observer)
+    info = SamplerInfo(sampling_session_id, base_model, clone)
+    return Sampler(session, info, opening.retry, observer, on_stuck)
 
 
 def _sampler_route(sampling_session_id: str) -> str:
@@ -110,10 +113,18 @@ async def _base_model(session: Session, sampling_session_id: str) -> str | None:
 class Sampler:
     """Sends requests of one sampling session and waits for their results.
 
-    `observer` hears of the server's queue: its state and the reason the server gives.
+    `observer` hears of the server's queue: its state and the reason the server gives. `on_stuck` hears why
+    all requests here fail, if they seem to be stuck.
     """
 
-    def __init__(self, session: Session, info: SamplerInfo, retry: Retry, observer: QueueObserver) -> None:
+    def __init__(
+        self,
+        session: Session,
+        info: SamplerInfo,
+        retry: Retry,
+        observer: QueueObserver,
+        on_stuck: Callable[[Failure], None],
+    ) -> None:
         self.info = info
         self._session = session
         self._policy = RetryPolicy(retry, resamples=not session.flags.sample_no_retries)
@@ -135,7 +146,11 @@ class Sampler:
         self._slots = Budget(min(slots))
         self._detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
         self._stuck_detector = StuckDetector(
-            info.sampling_session_id, retry.progress_timeout, self._is_excused, session.capacity.trouble
+            info.sampling_session_id,
+            retry.progress_timeout,
+            self._is_excused,
+            session.capacity.trouble,
+            on_stuck,
         )
 
     async def close(self) -> None:
@@ -144,16 +159,18 @@ class Sampler:
             await self._poller.close()
         self._stuck_detector.close()
 
-    async def sample(self, request: Sample, spec: EncodedSpec) -> Result:
+    async def sample(self, request: Sample, spec: EncodedSpec, has_begun: Callable[[], None]) -> Result:
         """The result of `request`, which asks for what `spec` says.
 
-        If it is gone from the server, the request is submitted anew under another number.
+        `has_begun` is called when it is submitted. If the result is gone from the server, the request is
+        submitted anew under another number.
         """
         # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in.
         place = self._session.capacity.place(self._session.http.short_requests_at_once)
         async with self._slots.hold(1):
             with self._stuck_detector.watch(self._seq_id_base + request.offset), place:
                 retrieval = await self._submit(place, request, spec, request.offset)
+                has_begun()
                 try:
                     return await self._finish(retrieval)
                 except EngineError as error:

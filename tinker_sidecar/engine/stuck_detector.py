@@ -8,6 +8,7 @@ from time import monotonic
 from types import TracebackType
 
 from tinker_sidecar.engine.failures import EngineError, connection_error
+from tinker_sidecar.ipc.protocol import Failure
 
 __all__ = ["StuckDetector"]
 
@@ -20,6 +21,7 @@ class StuckDetector:
 
     One timer serves them all: it is set again, for what is left, whenever it fires too early. While
     `excused()`, waiting is what is meant to happen. `trouble()` is what is known of the reason, or "".
+    `on_stuck` hears of it, too.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class StuckDetector:
         timeout: float,
         excused: Callable[[], bool],
         trouble: Callable[[], str],
+        on_stuck: Callable[[Failure], None],
     ) -> None:
         self._sampling_session_id = sampling_session_id
         self._excused = excused
         self._trouble = trouble
+        self._on_stuck = on_stuck
         self._timeout = timeout
         self._pending: dict[asyncio.Task[object], tuple[int, float]] = {}
         self._last_progress = 0.0
@@ -83,6 +87,7 @@ class StuckDetector:
         for task in self._pending:
             self._stuck[task] = error
             task.cancel()
+        self._on_stuck(error.failure)
 
     def _message(self) -> str:
         now = monotonic()
