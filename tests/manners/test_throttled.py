@@ -72,15 +72,15 @@ def test_what_waits_for_room_can_be_cancelled(connect: Connect) -> None:
 
     async def give_up() -> None:
         tasks = [asyncio.create_task(client.sample_async(prompt(0), 1, PARAMS)) for _ in range(30)]
-        await tasks[0]
-        for task in tasks[1:]:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(give_up())
     for number in range(2):
         assert_right(number, client.sample(prompt(number), 2, PARAMS))
-    assert connection.submitted < 8
+    assert connection.submitted < 15
 
 
 @pytest.mark.parametrize("detection", ["true", "false"])

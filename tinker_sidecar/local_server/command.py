@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 import uvloop
+from msgspec.structs import replace
 
 from tinker_sidecar.local_server.fault_specs import parse_fault
 from tinker_sidecar.local_server.model import ServedModel
@@ -69,9 +70,7 @@ def serve(
             help="The only key let in; else none is needed.",
         ),
     ] = None,
-    jwt: Annotated[
-        bool, typer.Option("--jwt", help="Have clients trade their key for short-lived tokens.")
-    ] = False,
+    jwt: Annotated[bool, typer.Option("--jwt", help="Trade keys for short-lived tokens.")] = False,
     jwt_lifetime: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="How long such a token is good.")
     ] = 3600.0,
@@ -96,14 +95,14 @@ def serve(
         int | None, typer.Option(metavar="TOKEN", help="sim: a prompt that has this token fails.")
     ] = None,
     slots: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Refuse (429) what is more at once.")
-    ] = 100_000,
+        int | None, typer.Option(metavar="N", min=0, help="429 for what is more at once.")
+    ] = None,
     rate: Annotated[
-        float | None, typer.Option(metavar="N", min=0.001, help="Refuse (429) what is more a second.")
+        float | None, typer.Option(metavar="N", min=0.001, help="429 for what is more a second.")
     ] = None,
     burst: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Of those, how many at once; by default a second's."),
+        typer.Option(metavar="N", min=1, help="Of those at once; or a second's."),
     ] = None,
     retry_after: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The Retry-After header of a refusal.")
@@ -189,14 +188,15 @@ def _listen(host: str, port: int, api_key: str | None) -> socket.socket:
     return listener
 
 
-def _limits(slots: int, rate: float | None, burst: int | None, retry_after: str | None) -> ServerLimits:
+def _limits(
+    slots: int | None, rate: float | None, burst: int | None, retry_after: str | None
+) -> ServerLimits:
     if burst is not None and rate is None:
         _refuse("--burst needs --rate")
     if retry_after is not None and not (retry_after.isascii() and retry_after.isprintable()):
         _refuse("--retry-after must be printable ASCII")
-    return ServerLimits(
-        slots=slots, rate=rate, burst=burst or max(1, int(rate or 1)), retry_after=retry_after
-    )
+    limits = ServerLimits(rate=rate, burst=burst or max(1, int(rate or 1)), retry_after=retry_after)
+    return limits if slots is None else replace(limits, slots=slots)
 
 
 def _is_loopback(listener: socket.socket) -> bool:
