@@ -53,7 +53,8 @@ class Capacity:
         self._under_way = 0
         """Those of which the server has not said yet if it takes them."""
         self._most_under_way = 1
-        """More would not be on the wire, but wait for it, and be refused in vain one after the other."""
+        """More would not be on the wire, but wait for it, and be refused in vain one after the other. Where
+        nothing is refused they may: their queue makes room for batches of results."""
         self._known = math.inf
         """The limit without what it has grown by: what is more is a try."""
         self._grows_since = 0.0
@@ -183,6 +184,8 @@ class Capacity:
         self._tries_under_way -= was_a_try
 
     def _has_room(self) -> bool:
+        if self.limit == math.inf:
+            return True
         if self.in_flight + 1 > self.limit or self._under_way >= self._most_under_way:
             return False
         return self.in_flight > 0 or self._refused_in_vain == 0 or self._now() >= self._silent_until
