@@ -166,7 +166,7 @@ class Sampler:
         submitted anew under another number.
         """
         # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in.
-        place = self._session.capacity.place(self._session.http.short_requests_at_once)
+        place = self._place()
         async with self._slots.hold(1):
             with self._stuck_detector.watch(self._seq_id_base + request.offset), place:
                 retrieval = await self._submit(place, request, spec, request.offset)
@@ -177,6 +177,10 @@ class Sampler:
                     if error.status != 410:
                         raise
                     return await self._finish_anew(error, place, retrieval, request, spec)
+
+    def _place(self) -> Place:
+        """A place for one more request, behind all others that the server has yet to take."""
+        return self._session.capacity.place(self._session.http.short_requests_at_once)
 
     def _is_excused(self) -> bool:
         """Whether requests may wait without end. A server that refuses all of them is told to the user even
@@ -303,16 +307,14 @@ class Sampler:
         Sent once more it is the same request to the server, whose answer tells what to cancel.
         """
         if self._session.dynamic.sample_cancel_enabled and not self._session.is_ending:
-            place = self._session.capacity.place(self._session.http.short_requests_at_once)
             try:
-                async with self._session.dispatches.hold(1), self._session.prompt_bytes.hold(len(body)):
-                    await place.enter()
-                    response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-                request_id = response.read(Promise).request_id
-                if self._poller is not None:
-                    self._poller.given_up(request_id)
-                self._session.cancel(request_id)
+                with self._place() as place:
+                    async with self._session.dispatches.hold(1), self._session.prompt_bytes.hold(len(body)):
+                        await place.enter()
+                        response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+                    request_id = response.read(Promise).request_id
+                    if self._poller is not None:
+                        self._poller.given_up(request_id)
+                    self._session.cancel(request_id)
             except EngineError as error:
                 logger.info("could not take back what was given up: %s", error)
-            finally:
-                place.leave()

@@ -13,7 +13,6 @@ from typing import Annotated, NoReturn
 
 import typer
 import uvloop
-from msgspec.structs import replace
 
 from tinker_sidecar.local_server.fault_specs import parse_fault
 from tinker_sidecar.local_server.model import ServedModel
@@ -95,8 +94,8 @@ def serve(
         int | None, typer.Option(metavar="TOKEN", help="sim: a prompt that has this token fails.")
     ] = None,
     slots: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="429 for what is more at once.")
-    ] = None,
+        int, typer.Option(metavar="N", min=0, show_default=False, help="429 for what is more at once.")
+    ] = 100_000,
     rate: Annotated[
         float | None, typer.Option(metavar="N", min=0.001, help="429 for what is more a second.")
     ] = None,
@@ -188,15 +187,14 @@ def _listen(host: str, port: int, api_key: str | None) -> socket.socket:
     return listener
 
 
-def _limits(
-    slots: int | None, rate: float | None, burst: int | None, retry_after: str | None
-) -> ServerLimits:
+def _limits(slots: int, rate: float | None, burst: int | None, retry_after: str | None) -> ServerLimits:
     if burst is not None and rate is None:
         _refuse("--burst needs --rate")
     if retry_after is not None and not (retry_after.isascii() and retry_after.isprintable()):
         _refuse("--retry-after must be printable ASCII")
-    limits = ServerLimits(rate=rate, burst=burst or max(1, int(rate or 1)), retry_after=retry_after)
-    return limits if slots is None else replace(limits, slots=slots)
+    return ServerLimits(
+        slots=slots, rate=rate, burst=burst or max(1, int(rate or 1)), retry_after=retry_after
+    )
 
 
 def _is_loopback(listener: socket.socket) -> bool:
