@@ -1,0 +1,193 @@
+"""What an engine tells about itself: counts, times and what is under way. All of it can be JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "STAGES",
+    "GilHolder",
+    "LimitStats",
+    "ProcessStats",
+    "RequestStats",
+    "SamplerStats",
+    "SessionStats",
+    "StageStats",
+    "Stats",
+    "Traffic",
+]
+
+StageName = Literal["client", "limits", "submit", "server", "fetch", "delivery"]
+
+STAGES: tuple[StageName, ...] = ("client", "limits", "submit", "server", "fetch", "delivery")
+"""Where a request's time goes, in the order in which it passes through.
+
+- ``client``: from the call of `sample` until the engine has the request.
+- ``limits``: it waits for room: within our own limits, the server's (429), or for a bill to be paid (402).
+- ``submit``: it is sent to the server, as often as that takes.
+- ``server``: the server has taken it, and has not told yet that it is finished: its queue and the sampling.
+- ``fetch``: the result is asked for and read.
+- ``delivery``: the result is ready, until the program takes it. What is long here is the program: its GIL is
+  held, or its event loop is blocked.
+"""
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Immutable, and made by name."""
+
+
+class StageStats(_Value, frozen=True):
+    """How long requests have been in one stage, in seconds. A request that failed counts, too."""
+
+    count: int = 0
+    """Requests."""
+    total: float = 0.0
+    """Their time, added up."""
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    """Percentiles, estimated."""
+    max: float = 0.0
+
+
+class Traffic(_Value, frozen=True):
+    """What happened in a period of time."""
+
+    seconds: float
+    """How long the period is."""
+    submitted: int = 0
+    """Requests that the engine was given."""
+    finished: int = 0
+    """Those with a result that the program has taken."""
+    failed: dict[str, int] = {}
+    """Those that ended in an error, by the error's class."""
+    cancelled: int = 0
+    """Those that the program gave up."""
+    retried: dict[str, int] = {}
+    """Attempts that were followed by another: by HTTP status, or "connection" where there was no answer and
+    "malformed" where it made no sense."""
+    prompt_tokens: int = 0
+    """Tokens in the prompts of finished requests, each as often as it was asked for. An image's tokens count
+    where the program has said how many they are."""
+    completion_tokens: int = 0
+    """Tokens sampled."""
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    """Bodies of HTTP requests and answers."""
+    batches: int = 0
+    """How often results went to the program; `finished / batches` went at once."""
+    starved: float = 0.0
+    """The share of the period, 0 to 1, in which results were ready and the program did not take them."""
+    stages: dict[StageName, StageStats] = {}
+    """Of the requests that ended in this period."""
+
+
+class LimitStats(_Value, frozen=True):
+    """A limit, and how much of it is used."""
+
+    used: float
+    limit: float | None
+    """None: there is none now."""
+    waiting: int = 0
+    """Requests that wait for room."""
+
+
+class SessionStats(_Value, frozen=True):
+    """A session on a server."""
+
+    session_id: str
+    base_url: str
+    """Without credentials."""
+    heartbeat_age: float | None
+    """Seconds since the server took the last heartbeat; None if it has taken none yet."""
+    unreachable_for: float = 0.0
+    """Seconds since the server stopped answering; 0 while it answers."""
+    limits: dict[str, LimitStats] = {}
+    """"server" is what it takes at once, as far as its refusals (429) tell. "submissions", "prompt_bytes"
+    and "result_bytes" are what may be on its way at once; "paid" is 0 while it waits for a payment (402)."""
+
+
+class SamplerStats(_Value, frozen=True):
+    """A sampler of a session."""
+
+    sampling_session_id: str
+    session_id: str
+    base_model: str | None
+    in_flight: int
+    queue_state: str
+    """What the server last said of its queue: "active", "paused_capacity" or "paused_rate_limit"."""
+    queue_reason: str | None = None
+
+
+class RequestStats(_Value, frozen=True):
+    """A request that is under way."""
+
+    request_id: str | None
+    """What the server calls it; None until the server has taken it."""
+    age: float
+    """Seconds since the call of `sample`."""
+    stage: StageName
+    stage_age: float
+    """Seconds since it entered that stage."""
+    sampling_session_id: str | None
+    prompt_tokens: int | None
+    """None: only the server knows how many tokens an image has."""
+
+
+class ProcessStats(_Value, frozen=True):
+    """The process that the engine runs in: the sidecar, or in process the program itself."""
+
+    pid: int
+    cpu_seconds: float
+    rss_bytes: int
+    threads: int
+    connections: int
+    """Sockets of all kinds."""
+
+
+class GilHolder(_Value, frozen=True):
+    """A place in the program that held the GIL, or blocked the event loop, while results waited for it."""
+
+    place: str
+    """Such as `grade() at grader.py:41 (re.match)`."""
+    thread: str
+    """The thread's name."""
+    seconds: float
+    """For how long, as far as samples tell."""
+    share: float
+    """Of all the time in which results waited, 0 to 1."""
+
+
+class Stats(_Value, frozen=True):
+    """What the engine of a process knows about itself."""
+
+    version: str
+    host: Literal["sidecar", "in process"]
+    """Where the engine runs."""
+    program: int
+    """The process whose requests these are."""
+    time: float
+    """When this was put together, in seconds since 1970."""
+    uptime: float
+    """Seconds since this engine was started. One that replaces a dead one counts from 0."""
+    in_flight: int
+    """Requests that the engine has and the program has no answer to."""
+    in_flight_by_stage: dict[StageName, int]
+    oldest: float
+    """The age of the oldest of them, in seconds."""
+    since_start: Traffic
+    last_10s: Traffic
+    last_60s: Traffic
+    sessions: list[SessionStats]
+    samplers: list[SamplerStats]
+    process: ProcessStats
+    restarts: int = 0
+    """How often a sidecar that died was replaced."""
+    held_back: int = 0
+    """Requests that the program keeps, since the engine has as many as it may have."""
+    silent_for: float = 0.0
+    """Seconds for which the engine has not answered: all the rest is then from before, or empty."""
+    gil: list[GilHolder] = []
+    """Who held the GIL while results waited, the longest first."""
