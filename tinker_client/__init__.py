@@ -54,7 +54,8 @@ from tinker_sidecar import __version__
 
 if TYPE_CHECKING:
     from tinker_client.official.installing import install, uninstall
-    from tinker_client.official.status import status
+    from tinker_client.statistics import stats, status
+    from tinker_sidecar.ipc.stats import Stats
 
 __all__ = [
     "APIConnectionError",
@@ -88,6 +89,7 @@ __all__ = [
     "SidecarError",
     "SidecarIPCError",
     "SidecarStartupError",
+    "Stats",
     "StopReason",
     "TensorData",
     "TensorDtype",
@@ -96,6 +98,7 @@ __all__ = [
     "__version__",
     "install",
     "shutdown",
+    "stats",
     "status",
     "types",
     "uninstall",
@@ -104,8 +107,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Few programs use these, and they take a tenth of the import.
-    if name in ("install", "status", "uninstall"):
+    if name in ("install", "uninstall"):
         from tinker_client import official
 
         return getattr(official, name)
+    if name in ("stats", "status", "Stats"):
+        from tinker_client import statistics
+
+        return getattr(statistics, name)
     raise types._missing(__name__, name)

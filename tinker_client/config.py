@@ -14,7 +14,7 @@ from tinker_client.proxies import proxy_for
 from tinker_sidecar.credentials import fits_header, is_one_word, without_password
 from tinker_sidecar.ipc.protocol import ServiceConfig
 
-__all__ = ["DEFAULT_BASE_URL", "LOCAL", "Limits", "Settings", "subprocess_sampling", "switch"]
+__all__ = ["DEFAULT_BASE_URL", "LOCAL", "Limits", "Settings", "number", "subprocess_sampling", "switch"]
 
 DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 
@@ -38,10 +38,12 @@ def subprocess_sampling() -> bool:
     return switch("TINKER_SUBPROCESS_SAMPLING")
 
 
-def switch(variable: str) -> bool:
+def switch(variable: str, *, default: bool = False) -> bool:
     """Whether the environment turns `variable` on. Raises `TinkerError` for any other word than these."""
     text = os.environ.get(variable, "")
     word = text.strip().lower()
+    if not word:
+        return default
     if word not in _ON + _OFF:
         raise TinkerError(
             f"{variable} must be {', '.join(_ON)} to be on, or {', '.join(_OFF[:-1])} or nothing to be off; "
@@ -61,15 +63,16 @@ class Limits:
     @classmethod
     def from_environment(cls) -> Limits:
         """Read `TINKER_SIDECAR_MAX_REQUESTS`, `_MAX_PROMPT_BYTES` and `_SWITCH_INTERVAL`."""
-        interval = _number("TINKER_SIDECAR_SWITCH_INTERVAL", 0.0, "seconds, such as 0.001")
+        interval = number("TINKER_SIDECAR_SWITCH_INTERVAL", 0.0, "seconds, such as 0.001")
         return cls(
-            int(_number("TINKER_SIDECAR_MAX_REQUESTS", 1 << 17, "a number of requests")),
-            int(_number("TINKER_SIDECAR_MAX_PROMPT_BYTES", 1 << 30, "a number of bytes")),
+            int(number("TINKER_SIDECAR_MAX_REQUESTS", 1 << 17, "a number of requests")),
+            int(number("TINKER_SIDECAR_MAX_PROMPT_BYTES", 1 << 30, "a number of bytes")),
             interval or None,
         )
 
 
-def _number(variable: str, default: float, meaning: str) -> float:
+def number(variable: str, default: float, meaning: str) -> float:
+    """What the environment says, above 0; raises `TinkerError` for anything else than `meaning`."""
     text = os.environ.get(variable)
     if not text:
         return default

@@ -36,6 +36,13 @@ since whoever reads results for all may be held up in a signal handler: then ano
 class PendingWork(Protocol):
     """What a future needs of the call it stands for."""
 
+    @property
+    def submitted_at(self) -> float:
+        """When the call was made, by `time.monotonic`."""
+
+    def request_id(self) -> str | None:
+        """What the server calls the request, if it has taken it and the engine answers."""
+
     def describe(self) -> str:
         """What is asked and since when, for an error that says that it takes too long."""
 
@@ -269,6 +276,27 @@ class APIFuture(InterruptibleFuture[T]):
     or trio's, or hand it to `concurrent.futures.wait`, `as_completed` or `asyncio.wrap_future`. Cancelling
     it, or the task that awaits it, cancels the request; a `result(timeout)` that times out does not.
     """
+
+    _request_id: str | None = None
+
+    @property
+    def submitted_at(self) -> float | None:
+        """When the call was made, by `time.monotonic`; None for a future that is done without a request."""
+        return None if self.work is None else self.work.submitted_at
+
+    @property
+    def request_id(self) -> str | None:
+        """What the server calls the request: what to name to its people when something is wrong.
+
+        None while the server has not taken it yet. While the request is under way the engine is asked,
+        which takes as long as a round trip to the sidecar.
+        """
+        if self._request_id:
+            return self._request_id
+        if self.done():
+            error = None if self.cancelled() else self.exception()
+            return getattr(error, "request_id", None)
+        return None if self.work is None else self.work.request_id()
 
     def cancel(self) -> bool:
         """Cancel the request: in the engine, and on the server where it can. False if it is done."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import time
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tinker_client.client_state import _SamplingClientPickleState
 from tinker_client.connection.backends import fork_count, get_backend
+from tinker_client.connection.inspecting import ask_for_stats
 from tinker_client.connection.pending_request import PendingRequest
 from tinker_client.connection.remote import RemoteSampler, RemoteSession
 from tinker_client.connection.sharing import (
@@ -32,6 +33,8 @@ from tinker_sidecar.ipc.protocol import Sample, SamplerInfo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from tinker_sidecar.ipc.stats import Stats
 
 __all__ = ["SamplingClient"]
 
@@ -171,16 +174,15 @@ class SamplingClient(SelfFuture):
     compute_logprobs_async = _async_form(compute_logprobs)
 
     def _submit(self, future: _Future, request: SamplingRequest) -> _Future:
+        submitted_at = monotonic()
         spec = self._specs.spec_of(request)
         sampler = self._sampler
         # They differ at first, in a forked child and after the sidecar has died.
         if sampler.generation != sampler.backend.generation:
             sampler = self._opened_sampler()
         backend = sampler.backend
-        sample = Sample(
-            request=backend.new_id(), sampler=sampler.id, offset=sampler.next_offset(), spec=spec.id
-        )
-        future.work = PendingRequest(sampler, sample.request)
+        sample = Sample(backend.new_id(), sampler.id, sampler.next_offset(), spec.id, submitted_at)
+        future.work = PendingRequest(sampler, sample.request, submitted_at)
         backend.submit(sample, spec, future)
         return future
 
@@ -195,6 +197,19 @@ class SamplingClient(SelfFuture):
     def sampling_session_id(self) -> str:
         """The server's name for this sampler. Waits for it while the server has not confirmed the client."""
         return (self._sampler.known_info() or self._info().result()).sampling_session_id
+
+    @property
+    def session_id(self) -> str:
+        """The server's name for the session that this sampler belongs to; may wait for it, too."""
+        return self._sampler.session.open().result().session_id
+
+    def stats(self, *, most_requests: int = 1000) -> Stats:
+        """What `tinker_client.stats` tells, of this sampler's requests alone.
+
+        Copies of this client in this process have the same sampler. Periods are up to five seconds longer.
+        What is not told by sampler, such as `process`, is that of the engine.
+        """
+        return ask_for_stats(self._sampler.backend, self._sampler.id, most_requests)
 
     def get_tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer, loaded through transformers on first use and kept."""
@@ -288,7 +303,7 @@ class SamplingClient(SelfFuture):
         """
         if queue_state == QueueState.ACTIVE:
             return
-        sampler, now = self._sampler, time.monotonic()
+        sampler, now = self._sampler, monotonic()
         if now - sampler.last_queue_warning < _QUEUE_WARNING_INTERVAL:
             return
         sampler.last_queue_warning = now

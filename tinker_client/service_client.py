@@ -214,7 +214,7 @@ class ServiceClient:
     def _ask_capabilities(self) -> InterruptibleFuture[Any]:
         session = self._session
         session.open()
-        return session.backend.call(lambda call: Query(call, session.id, "capabilities"))
+        return session.backend.call(lambda call: Query(call, session.id))
 
 
 def _retries(max_retries: float | None) -> bool:

@@ -29,6 +29,7 @@ from tinker_sidecar.ipc.handshake import (
 from tinker_sidecar.ipc.lending import LARGE, lend, take_back
 from tinker_sidecar.ipc.protocol import MAX_FRAME, Ack, Batch, LogLine, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
+from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.processes.parent import watch_parent
 
@@ -62,7 +63,7 @@ class Daemon:
         self._decode = msgspec.msgpack.Decoder(Message).decode
         self._decode_batch = msgspec.msgpack.Decoder(Batch).decode
         self._encode = msgspec.msgpack.Encoder().encode
-        self.engine = Engine(self._send)
+        self.engine = Engine(self._send, hello.parent, hello.watching)
         self._loop.add_reader(self._requests.fd, self._drain)
         self._loop.call_soon(self._drain)
 
@@ -148,7 +149,7 @@ class _Forwarder(logging.Handler):
     """Sends log records to the handlers of the user's process."""
 
     def __init__(self, daemon: Daemon) -> None:
-        super().__init__(logging.INFO)
+        super().__init__()
         self._formatter = logging.Formatter()
         self._daemon = daemon
         self._loop = asyncio.get_running_loop()
@@ -197,7 +198,7 @@ async def _serve(hello: Hello) -> None:
     except Exception as error:
         _greet(Greeting(error=f"{type(error).__name__}: {error}"))
         raise
-    _set_up_logging(daemon)
+    _set_up_logging(daemon, hello.watching)
     _spare_the_collector()
     _greet(Greeting())
     await gone.wait()
@@ -217,10 +218,13 @@ def _greet(greeting: Greeting) -> None:
     sys.stdout.buffer.flush()
 
 
-def _set_up_logging(daemon: Daemon) -> None:
+def _set_up_logging(daemon: Daemon, watching: Watching) -> None:
+    """Lines of ours go to the program, whose own settings decide what becomes of them."""
     handler = _Forwarder(daemon)
     handler.addFilter(lambda record: record.name.startswith("tinker_sidecar"))
     last_words = logging.StreamHandler()
     last_words.setLevel(logging.WARNING)
-    logging.basicConfig(level=logging.INFO, handlers=[handler, last_words])
+    logging.basicConfig(level=logging.WARNING, handlers=[handler, last_words])
+    usual = logging.DEBUG if watching.debug else logging.INFO
+    logging.getLogger("tinker_sidecar").setLevel(watching.log_level or usual)
     logging.getLogger("zmq.auth").setLevel(logging.WARNING)  # Its debug lines hold the secret.

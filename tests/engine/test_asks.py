@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from tinker_sidecar.ipc.protocol import Batch, Message, RequestSpec, Sample
 def test_a_request_without_its_ask_fails(asks: list[int]) -> None:
     async def main() -> Batch:
         batch: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
-        engine = Engine(batch.set_result)
+        engine = Engine(batch.set_result, os.getpid())
         for message in (*map(_numbered, asks), Sample(5, 1, 0, 1)):
             engine.handle(message)
         return await asyncio.wait_for(batch, 10)

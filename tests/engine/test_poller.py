@@ -45,7 +45,9 @@ async def server() -> AsyncIterator[PollServer]:
 
 @pytest.fixture
 async def session(server: PollServer) -> AsyncIterator[Session]:
-    session = Session(service(server.base_url), Outbox(lambda batch: None), Capacity())
+    session = Session(
+        service(server.base_url), Outbox(lambda batch: None), Capacity(), lambda route, cause: None
+    )
     await session.open("s")
     try:
         yield session

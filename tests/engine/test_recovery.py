@@ -115,6 +115,15 @@ def policy(patience: float = 60, pause: float = 0) -> RetryPolicy:
     return RetryPolicy(retry, resamples=True)
 
 
+def counting(retries: Counter[tuple[Route, Cause]]) -> Retries:
+    """What counts in `retries`."""
+
+    def count(route: Route, cause: Cause) -> None:
+        retries[route, cause] += 1
+
+    return count
+
+
 class Attempts:
     """Raises one error after the other, and then returns "done"; counts what is done to it."""
 
@@ -122,7 +131,7 @@ class Attempts:
         self.errors = iter(errors)
         self.made = 0
         self.remedies: Counter[Action] = Counter()
-        self.retries: Retries = Counter()
+        self.retries: Counter[tuple[Route, Cause]] = Counter()
 
     async def __call__(self) -> str:
         self.made += 1
@@ -133,7 +142,9 @@ class Attempts:
 
     def recovery(self, route: Route, policy: Policy) -> Recovery:
         """With every remedy there is: none does more than be counted."""
-        return Recovery(route, policy, self.retries, {action: self._remedy(action) for action in Action})
+        return Recovery(
+            route, policy, counting(self.retries), {action: self._remedy(action) for action in Action}
+        )
 
     def _remedy(self, action: Action) -> Callable[[EngineError], Awaitable[None]]:
         async def remedy(error: EngineError) -> None:
@@ -290,7 +301,7 @@ def test_to_wait_as_told_uses_up_no_patience(cause: Cause) -> None:
         await asyncio.sleep(0.1)
 
     remedies = {Action.BACK_OFF: wait, Action.AWAIT_PAYMENT: wait}
-    recovery = Recovery(Route.SUBMIT, policy(patience=0.05), attempts.retries, remedies)
+    recovery = Recovery(Route.SUBMIT, policy(patience=0.05), counting(attempts.retries), remedies)
     assert asyncio.run(recovery.run(attempts)) == "done"
     assert attempts.retries == {(Route.SUBMIT, Cause.UNAVAILABLE): 2, (Route.SUBMIT, cause): 1}
 
@@ -340,7 +351,7 @@ def test_a_500_has_minutes_where_others_have_hours() -> None:
 def test_without_its_remedy_an_action_is_no_way_out() -> None:
     attempts = Attempts([error_of(Cause.GONE)])
     with pytest.raises(EngineError, match="HTTP 410"):
-        asyncio.run(Recovery(Route.REQUEST, policy(), attempts.retries, {}).run(attempts))
+        asyncio.run(Recovery(Route.REQUEST, policy(), counting(attempts.retries), {}).run(attempts))
     assert (attempts.made, attempts.retries) == (1, Counter())
 
 
@@ -351,7 +362,7 @@ def test_a_remedy_may_say_that_it_is_over() -> None:
         if attempts.made == 3:
             raise error.adding(" (for an hour)")
 
-    recovery = Recovery(Route.RETRIEVE, policy(), attempts.retries, {Action.AWAIT_PAYMENT: wait})
+    recovery = Recovery(Route.RETRIEVE, policy(), counting(attempts.retries), {Action.AWAIT_PAYMENT: wait})
     with pytest.raises(EngineError, match="for an hour"):
         asyncio.run(recovery.run(attempts))
     assert attempts.retries == {(Route.RETRIEVE, Cause.UNPAID): 2}
@@ -366,14 +377,14 @@ def test_any_other_error_ends_it_at_once() -> None:
         raise OSError("out of descriptors")
 
     with pytest.raises(OSError, match="descriptors"):
-        asyncio.run(Recovery(Route.POLL, policy(), Counter(), {}).run(attempt))
+        asyncio.run(Recovery(Route.POLL, policy(), counting(Counter()), {}).run(attempt))
     assert made == 1
 
 
 @pytest.mark.parametrize("where", ["attempt", "pause", "remedy"])
 def test_cancellation_passes_through(where: str) -> None:
     """Nothing is tried again, however much patience there is, and nothing is counted."""
-    retries: Retries = Counter()
+    retries: Counter[tuple[Route, Cause]] = Counter()
     made = 0
 
     async def main() -> None:
@@ -390,7 +401,9 @@ def test_cancellation_passes_through(where: str) -> None:
         async def wait(error: EngineError) -> None:
             await asyncio.Event().wait()
 
-        recovery = Recovery(Route.SUBMIT, policy(pause=3600, patience=7200), retries, {Action.BACK_OFF: wait})
+        recovery = Recovery(
+            Route.SUBMIT, policy(pause=3600, patience=7200), counting(retries), {Action.BACK_OFF: wait}
+        )
         task = asyncio.create_task(recovery.run(attempt))
         await begun.wait()
         await asyncio.sleep(0)
@@ -411,16 +424,17 @@ def test_a_session_counts_what_it_tries_again() -> None:
     )
     options = [word for fault in faults for word in ("--fault", fault)]
 
-    async def open_session(base_url: str) -> Retries:
-        session = Session(service(base_url), Outbox(lambda batch: None), Capacity())
+    retries: Counter[tuple[Route, Cause]] = Counter()
+
+    async def open_session(base_url: str) -> None:
+        session = Session(service(base_url), Outbox(lambda batch: None), Capacity(), counting(retries))
         try:
             await session.open(None)
-            return session.retries
         finally:
             await session.close()
 
     with closing(start_local_server("sim", *options)) as server:
-        retries = asyncio.run(open_session(server.base_url))
+        asyncio.run(open_session(server.base_url))
     assert retries == {
         (Route.START_UP, Cause.UNAVAILABLE): 2,
         (Route.START_UP, Cause.EMPTY_BAD_REQUEST): 1,

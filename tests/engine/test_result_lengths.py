@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.answers import JSON, PROTOBUF, Answer, Row, ask
 from tinker_sidecar.engine.failures import EngineError
-from tinker_sidecar.engine.results import Promise, decode_answer
+from tinker_sidecar.engine.results import Decoded, Promise, decode_answer
 from tinker_sidecar.ipc.protocol import RequestSpec
 
 ENCODINGS = {"json": JSON, "protobuf": PROTOBUF}
@@ -73,10 +73,10 @@ def test_another_length_is_malformed(content_type: str, fields: dict[str, Any], 
 )
 def test_what_the_protocol_allows(content_type: str, fields: dict[str, Any]) -> None:
     content = answer(content_type, **fields)
-    assert isinstance(decode_answer(content_type, content, Promise("r"), everything_asked()), bytes)
+    assert isinstance(decode_answer(content_type, content, Promise("r"), everything_asked()), Decoded)
 
 
 @pytest.mark.parametrize("content_type", ENCODINGS.values(), ids=ENCODINGS)
 def test_what_was_not_asked_for_may_be_empty(content_type: str) -> None:
     content = answer(content_type, prompt_logprobs=[])
-    assert isinstance(decode_answer(content_type, content, Promise("r"), ask(PROMPT)), bytes)
+    assert isinstance(decode_answer(content_type, content, Promise("r"), ask(PROMPT)), Decoded)

@@ -15,7 +15,7 @@ from tests.engine.answers import JSON, PROTOBUF, Answer, answers, ask, float32
 from tinker_client import APIResponseValidationError
 from tinker_client.types import SampleResponse
 from tinker_sidecar.engine.failures import EngineError
-from tinker_sidecar.engine.results import PayloadSize, Pending, Promise, decode_answer
+from tinker_sidecar.engine.results import Decoded, PayloadSize, Pending, Promise, decode_answer
 from tinker_sidecar.ipc.protocol import SampleResult
 
 SEQUENCE_IDS = ["seq-a", "seq-b", "seq-c"]
@@ -24,7 +24,8 @@ KINDS = {"APIResponseValidationError", "RequestFailedError"}
 
 
 def decode(content_type: str, content: bytes, num_samples: int = 1) -> bytes | Pending | PayloadSize:
-    return decode_answer(content_type, content, PROMISE, ask(num_samples=num_samples))
+    answer = decode_answer(content_type, content, PROMISE, ask(num_samples=num_samples))
+    return answer.payload if isinstance(answer, Decoded) else answer
 
 
 def decoded(content_type: str, content: bytes, num_samples: int = 1) -> SampleResult:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from operator import itemgetter
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tinker_client.callbacks import run_soon
 from tinker_client.config import Limits
 from tinker_client.connection.calls import Calls
 from tinker_client.connection.events import Events
@@ -21,12 +24,18 @@ from tinker_client.futures import APIFuture, InterruptibleFuture, fail
 from tinker_client.running_loop import runs_event_loop
 from tinker_client.types import SampleResponse
 from tinker_client.waking import wake_together
+from tinker_client.watching import read_watching
 from tinker_sidecar.ipc.protocol import Batch, Cancel, Message, RequestSpec, Sample
+from tinker_sidecar.ipc.watching import Watching
 
 if TYPE_CHECKING:
     import asyncio
 
 __all__ = ["Backend"]
+
+logger = logging.getLogger(__name__)
+
+_WARN_EVERY = 60.0
 
 
 class Opened(Protocol):
@@ -44,8 +53,9 @@ class Backend(Hosted):
     A host that replaces a dead one is told of all that was open and asked all that was unanswered.
     """
 
-    def __init__(self, start_host: Callable[[Backend], Host]) -> None:
+    def __init__(self, start_host: Callable[[Backend], Host], *, is_sidecar: bool) -> None:
         super().__init__(partial(start_host, self))
+        self.is_sidecar = is_sidecar
         self.new_id = itertools.count(1).__next__
         """A number that no session, sampler, call or request of this backend has had."""
         self.events = Events()
@@ -53,10 +63,13 @@ class Backend(Hosted):
         self._calls = Calls()
         self._last_spec: RequestSpec | None = None
         """What this host was sent last."""
+        self._warned_at = float("-inf")
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
         """The host that a loop last began to read for, and that loop."""
         self._switch_interval = SwitchInterval()
+        self.watching = Watching()
+        """What the user wants to see of the engine."""
 
     # Sending
 
@@ -78,12 +91,24 @@ class Backend(Hosted):
                 turn = self._in_flight.add(sample, spec, future)
                 if turn is None:
                     self._send_sample(sample, spec)
+                else:
+                    self._warn_of_full_books()
             if turn is not None and not runs_event_loop():
                 self.wait(turn.done, None)
                 turn.result()  # `wait` returns early when another thread reads the socket.
         except BaseException:  # `KeyboardInterrupt`, too: nobody has the future that the request is for.
             self.cancel(sample.request)
             raise
+
+    def _warn_of_full_books(self) -> None:
+        now = monotonic()
+        if now - self._warned_at > _WARN_EVERY:
+            self._warned_at = now
+            message = (
+                "%d requests are in flight, as many as may be: sample() waits for results, or keeps what is "
+                "asked on an event loop (TINKER_SIDECAR_MAX_REQUESTS, TINKER_SIDECAR_MAX_PROMPT_BYTES)"
+            )
+            run_soon(partial(logger.warning, message, self._unanswered() - self.held_back))
 
     def call(self, message: Callable[[int], Message]) -> InterruptibleFuture[Any]:
         """Send the message made with a new call number; the future gets what the engine replies."""
@@ -137,9 +162,12 @@ class Backend(Hosted):
         """
         futures = self._in_flight.futures
         with wake_together():
-            for number, payload in zip(batch.done, batch.payloads, strict=True):
+            for number, payload, request_id in zip(
+                batch.done, batch.payloads, batch.request_ids, strict=True
+            ):
                 future = futures.get(number)
                 if future is not None:
+                    future._request_id = request_id
                     future._complete(SampleResponse.from_wire(payload))
             for number, failure in batch.failed:
                 fail(futures.get(number), from_failure(failure))
@@ -169,6 +197,7 @@ class Backend(Hosted):
     # With each host, and without one
 
     def _read_limits(self) -> None:
+        self.watching = read_watching()
         limits = Limits.from_environment()
         self._in_flight.most_requests = limits.requests
         self._in_flight.most_bytes = limits.prompt_bytes
@@ -179,6 +208,11 @@ class Backend(Hosted):
 
     def _unanswered(self) -> int:
         return len(self._in_flight.futures)
+
+    @property
+    def held_back(self) -> int:
+        """Requests that the engine has not been sent, since it has as many as it may have."""
+        return self._in_flight.held_back
 
     def _forget_opened(self) -> None:
         self._opened.clear()

@@ -35,7 +35,9 @@ def get_backend(*, sidecar: bool) -> Backend:
         sidecar = sidecar or _http_runtime_lost
         backend = _backends.get(sidecar)
         if backend is None:
-            backend = _backends[sidecar] = Backend(_sidecar_host if sidecar else _in_process_host)
+            backend = _backends[sidecar] = Backend(
+                _sidecar_host if sidecar else _in_process_host, is_sidecar=sidecar
+            )
         return backend
 
 

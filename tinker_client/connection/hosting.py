@@ -64,6 +64,8 @@ class Hosted:
         self._inherited: Host | None = None
         """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
         self._restarts = Restarts()
+        self.restarts = 0
+        """How often a host that died has been replaced."""
         self._at_exit = False
         self._death: str | None = None
         """How the last host died, until another runs."""
@@ -72,6 +74,11 @@ class Hosted:
     def pid(self) -> int | None:
         """The process of the engine, if it has one of its own and that is running."""
         return getattr(self._host, "pid", None)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is an engine."""
+        return self._host is not None
 
     # What a backend adds
 
@@ -129,6 +136,7 @@ class Hosted:
             self.generation, self._launch = next(self._generations), launch
         self._finish_launch(launch)
         if launch.exception() is None:
+            self.restarts += 1
             message = "%s\nAnother has taken over, with %d unanswered requests"
             run_soon(partial(logger.warning, message, error, self._unanswered()))
 

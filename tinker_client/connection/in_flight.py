@@ -78,6 +78,11 @@ class InFlight:
         self._sent_bytes += spec.prompt_bytes
         turn.set_result(None)
 
+    @property
+    def held_back(self) -> int:
+        """How many have not been sent."""
+        return len(self._turns)
+
     def sent(self) -> list[tuple[Sample, RequestSpec]]:
         """All that the engine has, in the order in which it got it."""
         return [request for number, request in self._requests.items() if number not in self._turns]

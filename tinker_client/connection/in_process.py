@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -36,6 +38,8 @@ class InProcessHost:
         from tinker_sidecar.engine.http_threads import start_http_threads
 
         log_through(run_soon)
+        if backend.watching.log_level is not None:
+            logging.getLogger("tinker_sidecar").setLevel(backend.watching.log_level)
         self._backend = backend
         self._inbox: deque[Message] = deque()
         self._scheduled = False
@@ -46,7 +50,7 @@ class InProcessHost:
             start_http_threads(besides=1)
             self._loop = uvloop.new_event_loop()
             try:
-                self._engine: Engine = Engine(self._deliver)
+                self._engine: Engine = Engine(self._deliver, os.getpid(), backend.watching)
                 self._thread.start()
             except BaseException:
                 self._loop.close()

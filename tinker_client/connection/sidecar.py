@@ -19,7 +19,7 @@ class SidecarHost:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._process = SidecarProcess()
+        self._process = SidecarProcess(backend.watching)
         try:
             self._channel = Channel(
                 pid=self._process.pid,

@@ -12,6 +12,7 @@ from tinker_client.connection.socket_folder import create_locked_log, make_socke
 from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.ipc.handshake import Greeting, Hello
 from tinker_sidecar.ipc.lending import can_borrow
+from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.processes.exits import remove_folder
 
@@ -34,7 +35,8 @@ class SidecarProcess:
     Raises `SidecarStartupError`, with the child's last words, when it does not come up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watching: Watching) -> None:
+        self._watching = watching
         self.folder = make_socket_folder()
         self.secret = secrets.token_hex(16)
         try:
@@ -84,7 +86,7 @@ class SidecarProcess:
             return ChildProcess("tinker_sidecar", errors=log, variables=_MALLOC, defaults=_HTTP_THREADS)
 
     def _greet(self) -> None:
-        hello = Hello(self.folder, self.secret, os.getpid(), can_borrow())
+        hello = Hello(self.folder, self.secret, os.getpid(), can_borrow(), self._watching)
         self._child.write(msgspec.json.encode(hello) + b"\n")
         try:
             line = self._child.first_line(_GREETING, _READY_TIMEOUT)

@@ -5,6 +5,5 @@
 """
 
 from tinker_client.official.installing import install, uninstall
-from tinker_client.official.status import status
 
-__all__ = ["install", "status", "uninstall"]
+__all__ = ["install", "uninstall"]

@@ -8,6 +8,7 @@ import types
 import weakref
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from tinker_client.callbacks import run_soon
@@ -79,8 +80,13 @@ class OfficialRequest:
         # A version's APIFuture has the concurrent one inside, others return that itself.
         inner = official.future() if hasattr(official, "future") else official
         self._inner: concurrent.futures.Future[Any] = inner
+        self.submitted_at = monotonic()
         future.work = self
         inner.add_done_callback(lambda done: _copy(done, future))
+
+    def request_id(self) -> str | None:
+        """None: it is the official SDK's to know."""
+        return None
 
     def describe(self) -> str:
         """For a `TimeoutError`."""

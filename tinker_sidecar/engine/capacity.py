@@ -82,6 +82,11 @@ class Capacity:
         return Place(self, next(self._tickets), under_way)
 
     @property
+    def waiting(self) -> int:
+        """How many wait for room."""
+        return len(self._waiting)
+
+    @property
     def refusing_for(self) -> float:
         """Seconds for which the server has refused every request; 0 if it took the last one."""
         now = self._now()

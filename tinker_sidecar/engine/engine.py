@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from tinker_sidecar.engine.capacity import Capacity
+from tinker_sidecar.engine.clock import Clock
 from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.inspection import make_stats
+from tinker_sidecar.engine.journey import DELIVERY, END, Journey
+from tinker_sidecar.engine.ledger import Ledger
 from tinker_sidecar.engine.outbox import Outbox
+from tinker_sidecar.engine.recovery import Cause, Route
+from tinker_sidecar.engine.reporter import Reporter
 from tinker_sidecar.engine.requests import EncodedSpec
 from tinker_sidecar.engine.sampler import Sampler, open_sampler
 from tinker_sidecar.engine.session import Session
@@ -23,6 +29,7 @@ from tinker_sidecar.ipc.protocol import (
     CloseSampler,
     CloseSession,
     Failure,
+    Inspect,
     LogTelemetry,
     Message,
     OpenSampler,
@@ -34,6 +41,8 @@ from tinker_sidecar.ipc.protocol import (
     Sample,
     ServiceConfig,
 )
+from tinker_sidecar.ipc.stats import Stats
+from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Engine"]
@@ -46,6 +55,9 @@ _OUT_OF_ORDER = Failure(
     "SidecarIPCError", "a request reached the sampling engine, but not the description of what it asks for"
 )
 
+_PAGE = 1.0
+"""Seconds that a page of the books is for."""
+
 _T = TypeVar("_T")
 
 
@@ -56,7 +68,7 @@ class _Line:
 
     def __init__(self, sampler: int) -> None:
         self.sampler = sampler
-        self.waiting: deque[tuple[Sample, EncodedSpec, asyncio.Task[Sampler] | None]] = deque()
+        self.waiting: deque[tuple[Journey, asyncio.Task[Sampler] | None]] = deque()
         """Some may have been cancelled meanwhile."""
         self.beginning: set[int] = set()
         """Those that have a task, and have not been submitted yet."""
@@ -65,11 +77,28 @@ class _Line:
 class Engine:
     """Serves one client. Every method runs on the engine's event loop.
 
-    `send` takes each batch for the client, who acknowledges it with an `Ack`.
+    `send` takes each batch for the client, who acknowledges it with an `Ack`. `program` is the process whose
+    requests these are: another one, or this one.
     """
 
-    def __init__(self, send: Callable[[Batch], None]) -> None:
-        self.outbox = Outbox(send)
+    def __init__(
+        self,
+        send: Callable[[Batch], None],
+        program: int,
+        watching: Watching = Watching(),  # noqa: B008
+    ) -> None:
+        self._program = program
+        self._ledger = Ledger(_PAGE)
+        """What happened to all requests."""
+        self._journeys: dict[int, Journey] = {}
+        """Of the requests to which the client has no answer, the oldest first."""
+        self.draws = False
+        """Whether somebody wants to know which way each request has gone."""
+        self._clock = Clock(
+            shares_gil=program == os.getpid(), on_late=self._ledger.starved, is_busy=self._is_busy
+        )
+        self._reporter = Reporter(watching.log_interval, partial(self.stats, most_requests=3))
+        self.outbox = Outbox(send, self._batch_taken)
         self._sessions: dict[int, asyncio.Task[Session]] = {}
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
         self._session_of: dict[int, int] = {}
@@ -85,6 +114,7 @@ class Engine:
             RequestSpec: self._on_spec,
             Sample: self._on_sample,
             Query: self._on_query,
+            Inspect: self._on_inspect,
             Ack: self._on_ack,
             Cancel: self._on_cancel,
             OpenSession: self._on_open_session,
@@ -107,19 +137,34 @@ class Engine:
     def _on_sample(self, message: Sample) -> None:
         if message.request in self._requests:
             return  # Ctrl-C came as the client sent it, and it was sent again.
-        if self._spec is None or self._spec.spec.id != message.spec:
+        spec = self._spec
+        if spec is None or spec.spec.id != message.spec:
             self.outbox.failed(message.request, _OUT_OF_ORDER)
             return
+        journey = Journey(message, spec, self._clock, keeps_visits=self.draws)
+        self._journeys[message.request] = journey
+        self._ledger.count("submitted")
+        self._clock.start()
+        self._reporter.start()
         self._requests[message.request] = None
         line = self._lines.get(message.sampler)
         if line is None:
             line = self._lines[message.sampler] = _Line(message.sampler)
         self._line_of[message.request] = line
-        line.waiting.append((message, self._spec, self._samplers.get(message.sampler)))
+        line.waiting.append((journey, self._samplers.get(message.sampler)))
         self._begin(line)
 
     def _on_query(self, message: Query) -> None:
         self._start(message.call, self._query(message))
+
+    def _on_inspect(self, message: Inspect) -> None:
+        data: Any
+        if message.what == "stats":
+            data = self.stats(message.number, message.most_requests).to_dict()
+        else:
+            journey = self._journeys.get(message.number)
+            data = None if journey is None else journey.request_id
+        self.outbox.reply(Reply(message.call, data=data))
 
     def _on_ack(self, message: Ack) -> None:
         self.outbox.acknowledged(message.batch)
@@ -127,6 +172,7 @@ class Engine:
     def _on_cancel(self, message: Cancel) -> None:
         for request in message.requests:
             self._drop(request)
+            self._cancelled(request)
 
     def _on_open_session(self, message: OpenSession) -> None:
         self._sessions[message.session] = _opening(self._open_session(message))
@@ -144,7 +190,7 @@ class Engine:
         for sampler in [number for number, session in self._session_of.items() if session == message.session]:
             for request in [number for number, line in self._line_of.items() if line.sampler == sampler]:
                 self._drop(request)
-                self.outbox.failed(request, _CLOSED)
+                self._failed(request, _CLOSED)
             self._on_close_sampler(CloseSampler(sampler))
         self._close(self._sessions.pop(message.session, None))
 
@@ -152,6 +198,30 @@ class Engine:
         self._session_of.pop(message.sampler, None)
         self._lines.pop(message.sampler, None)  # What is in it goes on.
         self._close(self._samplers.pop(message.sampler, None))
+
+    # For people
+
+    def stats(self, sampler: int = 0, most_requests: int = 0) -> Stats:
+        """What has happened and what is under way, all in all or at one sampler.
+
+        With `most_requests` of those under way, the oldest first.
+        """
+        samplers = self._open_samplers()
+        ledger = self._ledger
+        if sampler:
+            # One that is not open yet has no requests that could have got anywhere.
+            samplers = {number: it for number, it in samplers.items() if number == sampler}
+            ledger = samplers[sampler].ledger if samplers else Ledger(_PAGE)
+        journeys = [it for it in self._journeys.values() if sampler in (0, it.sample.sampler)]
+        sessions = self._open_sessions()
+        return make_stats(ledger, journeys, sessions, samplers, self._program, most_requests)
+
+    def _waiting_in(self, session: int) -> tuple[int, float]:
+        """How many requests it has, and for how many seconds they are tried again."""
+        own = {number for number, its in self._session_of.items() if its == session}
+        waiting = sum(journey.sample.sampler in own for journey in self._journeys.values())
+        patience = [it.patience for number, it in self._open_samplers().items() if number in own]
+        return waiting, min(patience, default=0.0)
 
     async def close(self) -> None:
         """Stop everything at once; what is unanswered stays so."""
@@ -170,13 +240,11 @@ class Engine:
 
     def _begin(self, line: _Line) -> None:
         while line.waiting and len(line.beginning) < line.MOST_AT_ONCE:
-            message, spec, opening = line.waiting.popleft()
-            number = message.request
+            journey, opening = line.waiting.popleft()
+            number = journey.sample.request
             if number in self._requests:
                 line.beginning.add(number)
-                self._start(
-                    number, self._sample(message, spec, opening, partial(self._has_begun, line, number))
-                )
+                self._start(number, self._sample(journey, opening, partial(self._has_begun, line, number)))
 
     def _has_begun(self, line: _Line, number: int) -> None:
         line.beginning.discard(number)
@@ -185,37 +253,76 @@ class Engine:
     def _are_stuck(self, sampler: int, failure: Failure) -> None:
         """Those that have not begun fail with those that have."""
         if line := self._lines.get(sampler):
-            numbers = [message.request for message, _, _ in line.waiting if message.request in self._requests]
+            waiting = [journey.sample.request for journey, _ in line.waiting]
             line.waiting.clear()
-            for number in numbers:
-                self._drop(number)
-                self.outbox.failed(number, failure)
+            for number in waiting:
+                if number in self._requests:
+                    self._drop(number)
+                    self._failed(number, failure)
 
     async def _sample(
-        self,
-        request: Sample,
-        spec: EncodedSpec,
-        opening: asyncio.Task[Sampler] | None,
-        has_begun: Callable[[], None],
+        self, journey: Journey, opening: asyncio.Task[Sampler] | None, has_begun: Callable[[], None]
     ) -> None:
-        number = request.request
+        number = journey.sample.request
+        ledger: Ledger | None = None
         try:
             sampler = await self._opened(opening)
-            result = await sampler.sample(request, spec, has_begun)
-            self.outbox.done(number, result.payload, result.taken)
+            ledger = sampler.ledger
+            result = await sampler.sample(journey, has_begun)
+            journey.enter(DELIVERY)
+            taken = partial(self._taken, journey, ledger, result.taken)
+            self.outbox.done(number, result.payload, taken, journey.request_id or "")
         except EngineError as error:
-            self.outbox.failed(number, error.failure)
+            self._failed(number, error.failure, ledger)
         except Exception as error:  # noqa: BLE001  # The caller must hear of it, whatever it is.
-            self.outbox.failed(number, _unexpected(error))
+            self._failed(number, _unexpected(error), ledger)
         finally:
             self._requests.pop(number, None)
             self._line_of.pop(number, None)
             has_begun()
 
+    def _taken(self, journey: Journey, ledger: Ledger, taken: Callable[[], None] | None) -> None:
+        """The client has the result."""
+        if taken is not None:
+            taken()
+        if self._end(journey.sample.request) is not None:
+            self._ledger.finished(journey)
+            ledger.finished(journey)
+
+    def _failed(self, number: int, failure: Failure, ledger: Ledger | None = None) -> None:
+        """Tell the client; `ledger` is that of the sampler, where it has come so far."""
+        self.outbox.failed(number, failure)
+        if (journey := self._end(number)) is not None:
+            self._ledger.failed(journey, failure.kind)
+            if ledger is not None:
+                ledger.failed(journey, failure.kind)
+
+    def _cancelled(self, number: int) -> None:
+        if (journey := self._end(number)) is not None:
+            self._ledger.count("cancelled")
+            if (sampler := self._open_samplers().get(journey.sample.sampler)) is not None:
+                sampler.ledger.count("cancelled")
+
+    def _end(self, number: int) -> Journey | None:
+        journey = self._journeys.pop(number, None)
+        if journey is not None:
+            journey.enter(END)
+        return journey
+
+    def _is_busy(self) -> bool:
+        return bool(self._journeys)
+
+    def _batch_taken(self, waited: float) -> None:
+        self._ledger.count("batches")
+        if waited:
+            self._ledger.starved(waited)
+
     async def _query(self, query: Query) -> None:
         try:
             session = await self._opened(self._sessions.get(query.session))
-            self.outbox.reply(Reply(query.call, data=await _answer(session, query)))
+            self.outbox.reply(
+                Reply(query.call, data=await session.get("get_server_capabilities", dict[str, Any]))
+            )
         except EngineError as error:
             self.outbox.reply(Reply(query.call, failure=error.failure))
         except Exception as error:  # noqa: BLE001  # As above.
@@ -227,7 +334,8 @@ class Engine:
 
     async def _open_session(self, message: OpenSession) -> Session:
         try:
-            session = Session(message.config, self.outbox, self._capacity(message.config))
+            session = Session(message.config, self.outbox, self._capacity(message.config), self._count_retry)
+            session.http.outage.waiting = partial(self._waiting_in, message.session)
             try:
                 info = await session.open(message.session_id)
             except BaseException:
@@ -267,7 +375,20 @@ class Engine:
             return opening.result()
         return await asyncio.shield(opening)
 
+    def _count_retry(self, _: Route, cause: Cause) -> None:
+        self._ledger.retried(cause.label)
+
+    def _open_sessions(self) -> list[Session]:
+        """Those that are open."""
+        return [opening.result() for opening in self._sessions.values() if _is_open(opening)]
+
+    def _open_samplers(self) -> dict[int, Sampler]:
+        """Those that are open, by the number that the client gave them."""
+        return {number: opening.result() for number, opening in self._samplers.items() if _is_open(opening)}
+
     def _queue_state(self, sampler: int, state: str, reason: str | None) -> None:
+        if (opened := self._open_samplers().get(sampler)) is not None:
+            opened.queue = state, reason
         self.outbox.event(QueueStateEvent(sampler, state, reason))
 
     # Tasks
@@ -295,12 +416,6 @@ def _opening(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
     # A failure has been replied to; that nobody asks the task itself for it is no mistake.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     return task
-
-
-async def _answer(session: Session, query: Query) -> Any:
-    if query.what == "heartbeat":
-        return None if session.last_heartbeat is None else monotonic() - session.last_heartbeat
-    return await session.get("get_server_capabilities", dict[str, Any])
 
 
 def _is_open(opening: asyncio.Task[Any]) -> bool:

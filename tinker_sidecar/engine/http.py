@@ -27,6 +27,7 @@ from tinker_sidecar.engine.failures import (
     timeout_error,
 )
 from tinker_sidecar.engine.limits import Budget
+from tinker_sidecar.engine.outage import Outage
 from tinker_sidecar.engine.pace import Pace
 from tinker_sidecar.engine.transports import open_transport
 from tinker_sidecar.engine.turns import PollTurns
@@ -59,6 +60,9 @@ _USUAL_LIMIT = 4 * _MIB
 _FREQUENT = ("asample", "retrieve_future")
 """The two requests that make a sample. Their answers are read by the HTTP library in one go, which takes half
 the processor time, and only then measured."""
+
+_NO_ANSWER = ("APIConnectionError", "APITimeoutError")
+"""Kinds of failure."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What the name of a header is made of."""
@@ -139,6 +143,7 @@ class Http:
         self._idempotency_prefix = os.urandom(8).hex()
         self._counter = itertools.count()
         self._pace = Pace()
+        self.outage = Outage(address + self._through)
         self._doubt = IS_BASE_URL_RIGHT  # Until there is an answer.
         descriptors = _PLENTY if address.startswith("https:") else _descriptors()
         self._rooms = _rooms(descriptors)
@@ -186,7 +191,7 @@ class Http:
         lane: Lane,
         limit: int | None = None,
     ) -> Response:
-        pace = self._pace if lane is Lane.SHORT else None
+        pace, outage = (self._pace if lane is Lane.SHORT else None), self.outage
         room = self._rooms.get(lane)
         if room is not None:
             await room.take(1)
@@ -197,6 +202,7 @@ class Http:
         try:
             if pace is not None:
                 entered = await pace.enter()
+                outage.asked()
             # After the waits: `renew` may have come meanwhile.
             client = self._clients.get(lane) or self._open(lane)
             if route in _FREQUENT:
@@ -209,14 +215,19 @@ class Http:
                     content = await received(response.content, limit, place)
             answered = status == 200
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
-            raise self._failure(error, place, headers, lane) from None
+            failure = self._failure(error, place, headers, lane)
+            if failure.failure.kind in _NO_ANSWER:
+                outage.failed(str(failure))
+            raise failure from None
         finally:
             if pace is not None and entered is not None:
+                outage.left()
                 pace.leave(entered, answered=answered)
                 if not pace.is_crowded:
                     self.turns.hand_out()
             if room is not None:
                 room.give_back(1)
+        outage.answered()
         self._doubt = ""
         encoding = received_headers.get("content-encoding", "")
         if encoding or len(content) > limit:

@@ -17,14 +17,19 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._used = 0
+        self.used = 0
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait their turn."""
+        return len(self._queue)
 
     async def take(self, amount: int) -> int:
         """Wait for `amount` units; returns what was taken, to be given back."""
         amount = min(amount, self.size)
-        if not self._queue and self._used + amount <= self.size:
-            self._used += amount
+        if not self._queue and self.used + amount <= self.size:
+            self.used += amount
             return amount
         turn = asyncio.get_running_loop().create_future()
         self._queue.append((amount, turn))
@@ -38,13 +43,13 @@ class Budget:
 
     def give_back(self, amount: int) -> None:
         """Return what `take` gave, to whoever waits for it."""
-        self._used -= amount
+        self.used -= amount
         while self._queue:
             wanted, turn = self._queue[0]
             if not turn.done():
-                if self._used + wanted > self.size:
+                if self.used + wanted > self.size:
                     return
-                self._used += wanted
+                self.used += wanted
                 turn.set_result(None)
             self._queue.popleft()
 

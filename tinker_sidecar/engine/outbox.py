@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 from tinker_sidecar.ipc.protocol import Batch, Event, Failure, Reply
 
@@ -24,8 +25,16 @@ class Outbox:
     _STALLED = 1.0
     _MOST_BYTES = 1 << 30
 
-    def __init__(self, send: Callable[[Batch], None]) -> None:
+    _GRACE = 0.002
+    """Seconds that any client takes to take a batch."""
+
+    def __init__(
+        self, send: Callable[[Batch], None], taken_after: Callable[[float], None] = lambda seconds: None
+    ) -> None:
         self._send = send
+        self._taken_after = taken_after
+        """Hears how long each batch has waited for a client that had other things to do."""
+        self._sent_at = 0.0
         self._number = 0
         self._outstanding = False
         self._leaving = False
@@ -39,6 +48,11 @@ class Outbox:
         self._has_room.set()
         self._clear()
 
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when a batch has been there for the client, by `monotonic`; None: it has taken the last."""
+        return self._sent_at if self._outstanding else None
+
     def expect(self, request: int) -> None:
         """The result of `request` is on its way."""
         self._coming.add(request)
@@ -50,14 +64,17 @@ class Outbox:
         if self._done and not self._awaited:
             self._schedule()
 
-    def done(self, request: int, payload: bytes, taken: Callable[[], None] | None) -> None:
-        """The result of `request`; `taken` is called when the client has it."""
+    def done(
+        self, request: int, payload: bytes, taken: Callable[[], None] | None, request_id: str = ""
+    ) -> None:
+        """The result of `request`, by the server's name for it; `taken` is called when the client has it."""
         if not self._done:
             self._awaited = self._coming.copy()
         if taken is not None:
             self._taken.append(taken)
         self._done.append(request)
         self._payloads.append(payload)
+        self._request_ids.append(request_id)
         self._bytes += len(payload)
         if self._bytes > self._MOST_BYTES:
             self._has_room.clear()
@@ -87,6 +104,7 @@ class Outbox:
         """The client has dealt with batch `number`."""
         if self._outstanding and number == self._number:  # A batch that was sent twice is acknowledged twice.
             self._outstanding = False
+            self._taken_after(max(0.0, monotonic() - self._sent_at - self._GRACE))
             for taken in self._outstanding_taken:
                 taken()
             self._bytes -= self._outstanding_bytes
@@ -127,9 +145,18 @@ class Outbox:
         self._coming -= self._awaited  # A result is waited for by one batch, and no further one.
         self._number += 1
         self._outstanding = True
+        self._sent_at = monotonic()
         self._outstanding_bytes = self._bytes
         self._outstanding_taken = self._taken
-        batch = Batch(self._number, self._done, self._payloads, self._failed, self._replies, self._events)
+        batch = Batch(
+            self._number,
+            self._done,
+            self._payloads,
+            self._failed,
+            self._replies,
+            self._events,
+            request_ids=self._request_ids,
+        )
         self._clear()
         self._send(batch)
 
@@ -137,6 +164,7 @@ class Outbox:
         self._done: list[int] = []
         self._taken: list[Callable[[], None]] = []
         self._payloads: list[bytes] = []
+        self._request_ids: list[str] = []
         self._failed: list[tuple[int, Failure]] = []
         self._replies: list[Reply] = []
         self._events: list[Event] = []

@@ -55,6 +55,11 @@ class Cause(StrEnum):
     UNAVAILABLE = "any other 5xx but 501"
     FINAL = "anything else"
 
+    @property
+    def label(self) -> str:
+        """A short name, for those who count: the HTTP status, where that says it."""
+        return _LABELS.get(self, self.value)
+
     @classmethod
     def of(cls, error: EngineError) -> Cause:
         """The cause of `error`."""
@@ -67,6 +72,16 @@ class Cause(StrEnum):
             return cause
         return cls.UNAVAILABLE if status > 500 and status != 501 else cls.FINAL
 
+
+_LABELS = {
+    Cause.CONNECTION: "connection",
+    Cause.MALFORMED: "malformed",
+    Cause.EMPTY_BAD_REQUEST: "400",
+    Cause.BAD_REQUEST: "400",
+    Cause.FAILING: "5xx",
+    Cause.UNAVAILABLE: "5xx",
+    Cause.FINAL: "other",
+}
 
 _CAUSE_BY_KIND = {
     "APIConnectionError": Cause.CONNECTION,
@@ -269,8 +284,8 @@ TABLE: Mapping[tuple[Route, Cause], Row] = {
 Remedy = Callable[[EngineError], Awaitable[None]]
 """Does what an action takes, given the error of the attempt; raises an `EngineError` if that is the end."""
 
-Retries = Counter[tuple[Route, Cause]]
-"""How many attempts were followed by another one, by what was tried and what was wrong with it."""
+Retries = Callable[[Route, Cause], object]
+"""Hears of each attempt that is followed by another one: what was tried, and what was wrong with it."""
 
 
 class _Trouble:
@@ -306,7 +321,7 @@ class Recovery:
     """Runs attempts on one route until one succeeds, or there is nothing more to be done.
 
     `remedies` does what the actions of that route take besides trying again. Where one is missing, that is
-    for the caller not possible, and the error is raised. Every retry is counted in `retries`.
+    for the caller not possible, and the error is raised. `retries` hears of every retry.
     """
 
     __slots__ = ("_policy", "_remedies", "_retries", "_route")
@@ -358,4 +373,4 @@ class Recovery:
             await remedy(error)
             if action.waits_as_told:
                 trouble.extend(monotonic() - begun)
-        self._retries[self._route, cause] += 1
+        self._retries(self._route, cause)

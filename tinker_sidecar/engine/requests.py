@@ -27,11 +27,13 @@ _encode = msgspec.json.Encoder().encode
 class EncodedSpec:
     """What a group's requests have in common: their spec and, made for the first of them, the JSON of it."""
 
-    __slots__ = ("_fields", "spec")
+    __slots__ = ("_fields", "prompt_tokens", "spec")
 
     def __init__(self, spec: RequestSpec) -> None:
         self.spec = spec
         self._fields = b""
+        self.prompt_tokens = prompt_length(spec.prompt) or 0
+        """0 where only the server knows."""
 
     def body(self, sampling_session_id: str, seq_id: int) -> bytes:
         """The body of an `asample`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -24,7 +24,7 @@ from tinker_sidecar.ipc.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PROTOBUF", "PayloadBytes", "PayloadSize", "Pending", "Promise", "decode_answer"]
+__all__ = ["PROTOBUF", "Decoded", "PayloadBytes", "PayloadSize", "Pending", "Promise", "decode_answer"]
 
 PROTOBUF = "application/x-protobuf"
 
@@ -57,6 +57,15 @@ class PayloadSize(msgspec.Struct):
     """The result is ready and this large; ask again once there is room for it."""
 
     size: int
+
+
+class Decoded(NamedTuple):
+    """A result."""
+
+    payload: bytes
+    """An encoded `SampleResult`."""
+    tokens: int
+    """How many have been sampled."""
 
 
 class _JsonSequence(msgspec.Struct):
@@ -102,9 +111,8 @@ _decode_json = msgspec.json.Decoder(_JsonAnswer).decode
 
 def decode_answer(
     content_type: str, content: bytes, promise: Promise, spec: RequestSpec
-) -> bytes | Pending | PayloadSize:
-    """What a 200 from `retrieve_future` says of who asked for `spec`; a result comes as an encoded
-    `SampleResult`.
+) -> Decoded | Pending | PayloadSize:
+    """What a 200 from `retrieve_future` says of who asked for `spec`.
 
     Raises `EngineError` when the request failed (`RequestFailedError`) or the answer is malformed
     (`APIResponseValidationError`).
@@ -130,7 +138,8 @@ def decode_answer(
     _check_honoured(spec, result)
     _check_max_tokens(spec, result, promise)
     try:
-        return _encode_result(result)
+        tokens = sum(len(sequence.tokens) for sequence in result.sequences) // 4
+        return Decoded(_encode_result(result), tokens)
     except OverflowError as error:  # JSON has integers of any size.
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
 

@@ -10,13 +10,13 @@ import msgspec
 
 from tinker_sidecar.engine.failures import EngineError, invalid_response
 from tinker_sidecar.engine.http import Lane, Response
+from tinker_sidecar.engine.journey import FETCH, Journey
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.recovery import Recovery
 from tinker_sidecar.engine.requests import longest_answer
-from tinker_sidecar.engine.results import PROTOBUF, PayloadSize, Pending, Promise, decode_answer
+from tinker_sidecar.engine.results import PROTOBUF, Decoded, PayloadSize, Pending, Promise, decode_answer
 from tinker_sidecar.engine.retry import NO_NEWS_PAUSE
 from tinker_sidecar.engine.session import Session
-from tinker_sidecar.ipc.protocol import RequestSpec
 
 __all__ = ["QueueObserver", "Retrieval"]
 
@@ -30,7 +30,7 @@ _MOST_BYTES = 1 << 30
 
 
 class Retrieval:
-    """One request's wait for its result.
+    """The wait of the request on `journey` for its result.
 
     `submission_seconds` is how long the server took to make the promise, which it likes to be told.
     `recovery` deals with what goes wrong on the way. `finished` is called when the server has told that it
@@ -41,15 +41,14 @@ class Retrieval:
         "_asked",
         "_finished",
         "_iteration",
+        "_journey",
         "_lane",
         "_observer",
         "_paused",
         "_promise",
         "_recovery",
-        "_request",
         "_session",
         "_size",
-        "_spec",
         "_submission_seconds",
     )
 
@@ -57,9 +56,8 @@ class Retrieval:
         self,
         session: Session,
         promise: Promise,
+        journey: Journey,
         *,
-        request: int,
-        spec: RequestSpec,
         submission_seconds: float,
         recovery: Recovery,
         observer: QueueObserver,
@@ -67,8 +65,7 @@ class Retrieval:
     ) -> None:
         self._session = session
         self._promise = promise
-        self._request = request
-        self._spec = spec
+        self._journey = journey
         self._submission_seconds = submission_seconds
         self._recovery = recovery
         self._observer = observer
@@ -95,37 +92,40 @@ class Retrieval:
         self._size = await poller.wait(self._promise.request_id)
         self._finished()
         self._lane = Lane.SHORT  # There is nothing left to wait for.
-        self._session.outbox.expect(self._request)
+        self._journey.enter(FETCH)
+        self._session.outbox.expect(self._journey.sample.request)
         try:
             return await self._poll()
         except asyncio.CancelledError:
             poller.retrieved(self._promise.request_id)  # Nobody will retrieve it now.
             raise
         finally:
-            self._session.outbox.expect_no_more(self._request)
+            self._session.outbox.expect_no_more(self._journey.sample.request)
 
     async def _poll(self) -> bytes:
         while True:
             answer = await self._recovery.run(self._attempt)
             if isinstance(answer, PayloadSize):
                 self._size = max(1, answer.size)
+                self._journey.enter(FETCH)
             elif isinstance(answer, Pending):
                 self._tell(answer)
                 if monotonic() - self._asked < NO_NEWS_PAUSE:
                     await asyncio.sleep(NO_NEWS_PAUSE)
             else:
                 self._tell(Pending("active", None))
-                return answer
+                self._journey.completion_tokens = answer.tokens
+                return answer.payload
 
-    async def _attempt(self) -> bytes | Pending | PayloadSize:
+    async def _attempt(self) -> Decoded | Pending | PayloadSize:
         try:
             return await self._ask_once()
         except EngineError:
             # The results of others do not wait for it any more.
-            self._session.outbox.expect_no_more(self._request)
+            self._session.outbox.expect_no_more(self._journey.sample.request)
             raise
 
-    async def _ask_once(self) -> bytes | Pending | PayloadSize:
+    async def _ask_once(self) -> Decoded | Pending | PayloadSize:
         """Ask for the size while that is not known, or else for the result when there is room for it."""
         await self._session.outbox.room()
         self._asked = monotonic()
@@ -150,14 +150,19 @@ class Retrieval:
         self._iteration += 1
         body = {"request_id": self._promise.request_id, "allow_metadata_only": allow_metadata_only}
         # The server may have announced the size in another encoding than the one it answers in.
-        limit = 8 * self._size + (1 << 20) if self._size else longest_answer(self._spec) or _UNKNOWN_LIMIT
+        if self._size:
+            limit = 8 * self._size + (1 << 20)
+        else:
+            limit = longest_answer(self._journey.spec.spec) or _UNKNOWN_LIMIT
         return await self._session.post(
             "retrieve_future", msgspec.json.encode(body), headers, self._lane, min(limit, _MOST_BYTES)
         )
 
-    def _read(self, response: Response) -> bytes | Pending | PayloadSize:
+    def _read(self, response: Response) -> Decoded | Pending | PayloadSize:
         if response.status == 200:
-            return decode_answer(response.content_type, response.content, self._promise, self._spec)
+            self._journey.received_bytes += len(response.content)
+            spec = self._journey.spec.spec
+            return decode_answer(response.content_type, response.content, self._promise, spec)
         if response.status == 408:
             return _pending(response)
         raise response.error()

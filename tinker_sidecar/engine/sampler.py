@@ -17,16 +17,17 @@ from msgspec import Meta
 from tinker_sidecar.engine.capacity import Place
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
+from tinker_sidecar.engine.journey import LIMITS, SERVER, SUBMIT, Journey
+from tinker_sidecar.engine.ledger import Ledger
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.poller import FuturesPoller
-from tinker_sidecar.engine.recovery import Action, Recovery, Remedy, Route
-from tinker_sidecar.engine.requests import EncodedSpec
+from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Remedy, Route
 from tinker_sidecar.engine.results import Promise
 from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import RetryPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.stuck_detector import StuckDetector
-from tinker_sidecar.ipc.protocol import Failure, OpenSampler, Retry, Sample, SamplerInfo
+from tinker_sidecar.ipc.protocol import Failure, OpenSampler, Retry, SamplerInfo
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["CLONE_BLOCK", "Sampler", "open_sampler"]
@@ -39,6 +40,9 @@ CLONE_BLOCK = 1_000_000_000
 _RESUBMISSIONS = range(CLONE_BLOCK // 2, CLONE_BLOCK)
 """Where in a block requests submitted anew get their numbers, at random: the client counts up from 0,
 and an engine that replaces a dead one does not know which that used."""
+
+_PAGE = 5.0
+"""Seconds that a page of a sampler's books is for: there may be a thousand samplers."""
 
 _BACKPRESSURE = {"x-tinker-sampling-backpressure": "1"}
 _NOT_RESAMPLED = (
@@ -126,12 +130,16 @@ class Sampler:
         on_stuck: Callable[[Failure], None],
     ) -> None:
         self.info = info
-        self._session = session
+        self.session = session
+        self.ledger = Ledger(_PAGE)
+        """What happened to its requests."""
+        self.queue: tuple[str, str | None] = "active", None
+        """What the server said last of its queue: the state and the reason."""
         self._policy = RetryPolicy(retry, resamples=not session.flags.sample_no_retries)
         self._retrieving = Recovery(
             Route.RETRIEVE,
             self._policy,
-            session.retries,
+            self._retried,
             {Action.AWAIT_PAYMENT: session.billing.wait},
         )
         self._observer = observer
@@ -153,46 +161,57 @@ class Sampler:
             on_stuck,
         )
 
+    @property
+    def patience(self) -> float:
+        """Seconds for which requests are tried again."""
+        return self._policy.patience
+
     async def close(self) -> None:
         """Poll no more, and watch over nothing. What is unanswered is not told."""
         if self._poller is not None:
             await self._poller.close()
         self._stuck_detector.close()
 
-    async def sample(self, request: Sample, spec: EncodedSpec, has_begun: Callable[[], None]) -> Result:
-        """The result of `request`, which asks for what `spec` says.
+    async def sample(self, journey: Journey, has_begun: Callable[[], None]) -> Result:
+        """The result of the request on `journey`.
 
         `has_begun` is called when it is submitted. If the result is gone from the server, the request is
         submitted anew under another number.
         """
+        self.ledger.count("submitted")
         # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in.
         place = self._place()
+        offset = journey.sample.offset
         async with self._slots.hold(1):
-            with self._stuck_detector.watch(self._seq_id_base + request.offset), place:
-                retrieval = await self._submit(place, request, spec, request.offset)
+            with self._stuck_detector.watch(self._seq_id_base + offset), place:
+                retrieval = await self._submit(place, journey, offset)
                 has_begun()
                 try:
                     return await self._finish(retrieval)
                 except EngineError as error:
                     if error.status != 410:
                         raise
-                    return await self._finish_anew(error, place, retrieval, request, spec)
+                    return await self._finish_anew(error, place, retrieval, journey)
+
+    def _retried(self, route: Route, cause: Cause) -> None:
+        self.ledger.retried(cause.label)
+        self.session.retries(route, cause)
 
     def _place(self) -> Place:
         """A place for one more request, behind all others that the server has yet to take."""
-        return self._session.capacity.place(self._session.http.short_requests_at_once)
+        return self.session.capacity.place(self.session.http.short_requests_at_once)
 
     def _is_excused(self) -> bool:
         """Whether requests may wait without end. A server that refuses all of them is told to the user even
         where nobody wants to be told of slow ones.
         """
-        session = self._session
+        session = self.session
         if session.billing.is_on:
             return True
         return not self._detects_stuck and session.capacity.refusing_for < self._policy.patience
 
     async def _finish_anew(
-        self, gone: EngineError, place: Place, retrieval: Retrieval, request: Sample, spec: EncodedSpec
+        self, gone: EngineError, place: Place, retrieval: Retrieval, journey: Journey
     ) -> Result:
         """Go on where the result of `retrieval` is `gone` from the server, if that may be."""
         if not self._policy.resamples:
@@ -203,7 +222,8 @@ class Sampler:
             nonlocal retrieval
             logger.info("request %s is gone from the server; submitting it anew", retrieval.request_id)
             place.leave()
-            retrieval = await self._submit(place, request, spec, random.choice(_RESUBMISSIONS))
+            journey.enter(LIMITS)
+            retrieval = await self._submit(place, journey, random.choice(_RESUBMISSIONS))
 
         async def attempt() -> Result:
             if error := next(errors, None):
@@ -211,23 +231,25 @@ class Sampler:
             return await self._finish(retrieval)
 
         remedies: dict[Action, Remedy] = {Action.SUBMIT_ANEW: submit_anew}
-        return await Recovery(Route.REQUEST, self._policy, self._session.retries, remedies).run(attempt)
+        return await Recovery(Route.REQUEST, self._policy, self._retried, remedies).run(attempt)
 
-    async def _submit(self, place: Place, request: Sample, spec: EncodedSpec, offset: int) -> Retrieval:
+    async def _submit(self, place: Place, journey: Journey, offset: int) -> Retrieval:
         """Have the server take the request under number `offset` of this clone."""
-        session = self._session
+        session = self.session
         # One that is refused keeps its room, or others would go before it.
         async with session.dispatches.hold(1):
             # Now, not before: the bodies of all that wait would be most of their memory.
-            body = spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
+            body = journey.spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
+            journey.sent_bytes += len(body)
             async with session.prompt_bytes.hold(len(body)):
                 started = monotonic()
-                promise = await self._promised(place, body)
+                promise = await self._promised(place, journey, body)
+        journey.request_id = promise.request_id
+        journey.enter(SERVER)
         return Retrieval(
             session,
             promise,
-            request=request.request,
-            spec=spec.spec,
+            journey,
             submission_seconds=monotonic() - started,
             recovery=self._retrieving,
             observer=self._observer,
@@ -247,7 +269,7 @@ class Sampler:
                 self._poller = poller = None
                 return Result(await retrieval.result(None))
         except asyncio.CancelledError:
-            self._session.cancel(request_id)
+            self.session.cancel(request_id)
             raise
         except EngineError as error:
             if poller is not None and error.failure.kind == "RequestFailedError":
@@ -257,31 +279,37 @@ class Sampler:
             return Result(result)
         return Result(result, partial(poller.retrieved, request_id))
 
-    async def _promised(self, place: Place, body: bytes) -> Promise:
+    async def _promised(self, place: Place, journey: Journey, body: bytes) -> Promise:
         """Send `body` until the server takes it."""
-        session = self._session
+        session = self.session
 
         async def back_off(error: EngineError) -> None:
+            journey.enter(LIMITS)
             await place.refused(error.retry_after)
 
+        async def await_payment(error: EngineError) -> None:
+            journey.enter(LIMITS)
+            await session.billing.wait(error)
+
         remedies = {
-            Action.AWAIT_PAYMENT: session.billing.wait,
+            Action.AWAIT_PAYMENT: await_payment,
             Action.BACK_OFF: back_off,
             Action.RENEW_CONNECTIONS: self._renew_connections,
         }
-        recovery = Recovery(Route.SUBMIT, self._policy, session.retries, remedies)
-        return await recovery.run(partial(self._dispatch, place, body))
+        recovery = Recovery(Route.SUBMIT, self._policy, self._retried, remedies)
+        return await recovery.run(partial(self._dispatch, place, journey, body))
 
     async def _renew_connections(self, _: EngineError) -> None:
-        await self._session.http.renew(Lane.SHORT)
+        await self.session.http.renew(Lane.SHORT)
 
-    async def _dispatch(self, place: Place, body: bytes) -> Promise:
+    async def _dispatch(self, place: Place, journey: Journey, body: bytes) -> Promise:
         """Send `body` once, when the server has room for it."""
         await place.enter()
+        journey.enter(SUBMIT)
         try:
             promise = await self._asked(body)
         except asyncio.CancelledError:
-            self._session.spawn(self._take_back(body))
+            self.session.spawn(self._take_back(body))
             raise
         except EngineError as error:
             if error.status != 429:
@@ -295,7 +323,7 @@ class Sampler:
         poller = self._poller
         ticket = poller.coming() if poller is not None else 0
         try:
-            response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+            response = await self.session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
             return response.read(Promise)
         finally:
             if poller is not None:
@@ -306,15 +334,15 @@ class Sampler:
 
         Sent once more it is the same request to the server, whose answer tells what to cancel.
         """
-        if self._session.dynamic.sample_cancel_enabled and not self._session.is_ending:
+        if self.session.dynamic.sample_cancel_enabled and not self.session.is_ending:
             try:
                 with self._place() as place:
-                    async with self._session.dispatches.hold(1), self._session.prompt_bytes.hold(len(body)):
+                    async with self.session.dispatches.hold(1), self.session.prompt_bytes.hold(len(body)):
                         await place.enter()
-                        response = await self._session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+                        response = await self.session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
                     request_id = response.read(Promise).request_id
                     if self._poller is not None:
                         self._poller.given_up(request_id)
-                    self._session.cancel(request_id)
+                    self.session.cancel(request_id)
             except EngineError as error:
                 logger.info("could not take back what was given up: %s", error)

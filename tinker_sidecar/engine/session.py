@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any, TypeVar
@@ -54,10 +53,11 @@ class Session:
     """Everything that requests under one `session_id` share.
 
     `open` must have succeeded before anything else is asked of it. `outbox` is where its results go;
-    `capacity` is what the server gives to it and to all others with the same credential.
+    `capacity` is what the server gives to it and to all others with the same credential. `retries` hears of
+    whatever is tried again.
     """
 
-    def __init__(self, config: ServiceConfig, outbox: Outbox, capacity: Capacity) -> None:
+    def __init__(self, config: ServiceConfig, outbox: Outbox, capacity: Capacity, retries: Retries) -> None:
         self.config = config
         self.outbox = outbox
         self.capacity = capacity
@@ -71,8 +71,7 @@ class Session:
         """When the server took the last one, by `monotonic`."""
         self.is_ending = False
         """Whether requests are given up because the engine stops: another may be asked for them."""
-        self.retries: Retries = Counter()
-        """How often something was tried again."""
+        self.retries = retries
         self._start_up = Recovery(
             Route.START_UP,
             StartUpPolicy(self.http.has_answered),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from tinker_sidecar.ipc.watching import Watching
+
 __all__ = ["USERNAME", "ZAP_DOMAIN", "Greeting", "Hello", "requests_endpoint", "results_endpoint"]
 
 USERNAME = b"client"
@@ -21,6 +23,7 @@ class Hello(msgspec.Struct):
     parent: int
     borrows: bool
     """Whether the parent can map memory that the child lends."""
+    watching: Watching = Watching()
 
 
 class Greeting(msgspec.Struct):

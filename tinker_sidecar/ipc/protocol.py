@@ -22,6 +22,7 @@ __all__ = [
     "CloseSession",
     "Event",
     "Failure",
+    "Inspect",
     "LogLine",
     "LogTelemetry",
     "Message",
@@ -258,6 +259,8 @@ class Sample(_Wire, frozen=True, tag="sample"):
     """The request's place among the `seq_id`s that the sampler's clone has to itself."""
     spec: int
     """The id of the last `RequestSpec`, to be sure that it is the one that is meant."""
+    submitted_at: float = 0.0
+    """When the program called, by `time.monotonic`, which all processes of a machine share; 0: not told."""
 
 
 class Cancel(_Wire, frozen=True, tag="cancel"):
@@ -267,12 +270,22 @@ class Cancel(_Wire, frozen=True, tag="cancel"):
 
 
 class Query(_Wire, frozen=True, tag="query"):
-    """A question about a session: `capabilities` of its server, or `heartbeat`, to which the engine itself
-    answers how many seconds ago the server took the last one, None if none yet."""
+    """A question to a session's server: the answer of its route `get_server_capabilities`."""
 
     call: int
     session: int
-    what: Literal["capabilities", "heartbeat"]
+
+
+class Inspect(_Wire, frozen=True, tag="inspect"):
+    """A question to the engine itself, which it answers at once: its `Stats`, of all or of one sampler; or
+    what the server calls a request."""
+
+    call: int
+    what: Literal["stats", "request_id"]
+    number: int
+    """The sampler, 0 for all; or the request."""
+    most_requests: int = 0
+    """How many pending requests to list."""
 
 
 class LogTelemetry(_Wire, frozen=True, tag="log_telemetry"):
@@ -314,6 +327,7 @@ Message = (
     | Sample
     | Cancel
     | Query
+    | Inspect
     | LogTelemetry
     | CloseSampler
     | CloseSession
@@ -382,3 +396,5 @@ class Batch(_Wire, frozen=True):
     events: list[Event]
     lent: list[tuple[int, int, int]] = []
     """Index into `payloads`, the sidecar's descriptor, bytes."""
+    request_ids: list[str] = []
+    """What the server calls the requests in `done`."""

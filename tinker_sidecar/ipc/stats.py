@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -191,3 +191,14 @@ class Stats(_Value, frozen=True):
     """Seconds for which the engine has not answered: all the rest is then from before, or empty."""
     gil: list[GilHolder] = []
     """Who held the GIL while results waited, the longest first."""
+    pending: list[RequestStats] = []
+    """Requests that are under way, the oldest first: as many as were asked for."""
+
+    def requests(self) -> list[RequestStats]:
+        """The same list as `pending`."""
+        return self.pending
+
+    def to_dict(self) -> dict[str, Any]:
+        """Dicts, lists, strings and numbers, as `json.dumps` takes them."""
+        builtins: dict[str, Any] = msgspec.to_builtins(self)
+        return builtins

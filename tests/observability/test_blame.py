@@ -1,0 +1,70 @@
+"""Whatever is slow: the stage that is to blame has most of the time."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+import tinker_client
+from tests.connection import PARAMS, Connect, flag, option, prompt
+from tests.waiting import wait_until
+from tinker_client import SamplingClient, Stats
+
+CAUSES = {
+    "server": ["--latency=0.5"],
+    "limits": ["--slots=2", "--latency=0.2"],
+    "submit": option("fault", "asample:delay,seconds=0.5"),
+    "fetch": option("fault", "retrieve_future:delay,seconds=0.5"),
+}
+
+
+def shares() -> dict[str, float]:
+    """Of the time of all requests that have ended, when all have."""
+    stats: Stats = wait_until(
+        lambda: (it := tinker_client.stats()).in_flight == 0 and it, show=tinker_client.stats
+    )
+    stages = stats.since_start.stages
+    total = sum(stage.total for stage in stages.values())
+    return {name: stage.total / total for name, stage in stages.items()}
+
+
+def sample(client: SamplingClient, count: int) -> None:
+    for future in [client.sample(prompt(number), 2, PARAMS) for number in range(count)]:
+        future.result(60)
+
+
+@pytest.mark.parametrize("stage", CAUSES)
+def test_a_slow_world(connect: Connect, stage: str) -> None:
+    client = connect(*CAUSES[stage]).sampling_client()
+    sample(client, 30)
+    found = shares()
+    assert found[stage] > 0.6, found
+
+
+def test_a_server_without_the_common_poll(connect: Connect) -> None:
+    client = connect("--latency=0.5", *flag("sample_use_retrieve_futures", False)).sampling_client()
+    sample(client, 30)
+    found = shares()
+    assert found["server"] > 0.6, found
+
+
+def hold_the_gil(seconds: float) -> None:
+    """In one call of C after the other, none of which gives it up."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        re.match(r"(a+)+$", "a" * 24 + "b")
+
+
+def test_a_program_that_holds_the_gil(connect: Connect) -> None:
+    """What was ready meanwhile waited for the program, in whichever host."""
+    client = connect("--latency=0.2").sampling_client()
+    futures = [client.sample(prompt(number), 2, PARAMS) for number in range(30)]
+    time.sleep(0.1)
+    hold_the_gil(3.0)
+    for future in futures:
+        future.result(60)
+    found = shares()
+    assert found["delivery"] > 0.6, found
+    assert tinker_client.stats().since_start.starved > 0.3

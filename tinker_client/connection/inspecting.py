@@ -1,0 +1,104 @@
+"""Asking an engine about itself."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from functools import partial
+from time import monotonic
+from typing import Any, Literal
+
+import msgspec
+
+from tinker_client.connection.backend import Backend
+from tinker_client.errors import TinkerError
+from tinker_sidecar import __version__
+from tinker_sidecar.ipc.protocol import Inspect, Message
+from tinker_sidecar.ipc.stats import ProcessStats, Stats, Traffic
+
+__all__ = ["ask_for_request_id", "ask_for_stats"]
+
+_PATIENCE = 2.0
+"""Seconds until an engine counts as one that does not answer: it does so at once."""
+
+
+class _Past:
+    """What an engine has said last."""
+
+    stats: Stats | None = None
+    silent_since: float | None = None
+    """When it was first asked without an answer, by `monotonic`."""
+
+
+_pasts: weakref.WeakKeyDictionary[Backend, _Past] = weakref.WeakKeyDictionary()
+
+
+def ask_for_request_id(backend: Backend, request: int) -> str | None:
+    """What the server calls `request`; None if the engine does not know, or does not answer."""
+    try:
+        answer: str | None = _ask(backend, "request_id", request)
+    except (TinkerError, TimeoutError):
+        return None
+    return answer
+
+
+def ask_for_stats(backend: Backend, sampler: int, most_requests: int) -> Stats:
+    """Of all that the engine does, or of one sampler; with at most so many of the pending requests.
+
+    Starts no engine. One that does not answer within two seconds is described as it was when it last did.
+    """
+    past = _pasts.setdefault(backend, _Past())
+    asked_at = monotonic()
+    try:
+        answer = _ask(backend, "stats", sampler, most_requests) if backend.is_running else None
+    except (TinkerError, TimeoutError):
+        if past.silent_since is None:
+            past.silent_since = asked_at
+        stats = past.stats or _nothing(backend)
+        return _completed(stats, backend, silent_for=monotonic() - past.silent_since)
+    past.silent_since = None
+    if answer is None:
+        return _completed(_nothing(backend), backend, silent_for=0.0)
+    stats = msgspec.convert(answer, Stats)
+    if not sampler:
+        past.stats = stats
+    return _completed(stats, backend, silent_for=0.0)
+
+
+def _ask(backend: Backend, what: Literal["stats", "request_id"], number: int, most_requests: int = 0) -> Any:
+    return backend.call(partial(_message, what, number, most_requests)).result(_PATIENCE)
+
+
+def _message(what: Literal["stats", "request_id"], number: int, most_requests: int, call: int) -> Message:
+    return Inspect(call, what, number, most_requests)
+
+
+def _completed(stats: Stats, backend: Backend, *, silent_for: float) -> Stats:
+    """With what is known on this side."""
+    return msgspec.structs.replace(
+        stats, restarts=backend.restarts, held_back=backend.held_back, silent_for=silent_for
+    )
+
+
+def _nothing(backend: Backend) -> Stats:
+    """Of an engine that does not run, or has never answered."""
+    none = Traffic(seconds=0.0)
+    return Stats(
+        version=__version__,
+        host="sidecar" if backend.is_sidecar else "in process",
+        program=os.getpid(),
+        time=time.time(),
+        uptime=0.0,
+        in_flight=0,
+        in_flight_by_stage={},
+        oldest=0.0,
+        since_start=none,
+        last_10s=none,
+        last_60s=none,
+        sessions=[],
+        samplers=[],
+        process=ProcessStats(
+            pid=backend.pid or os.getpid(), cpu_seconds=0.0, rss_bytes=0, threads=0, connections=0
+        ),
+    )

@@ -1,0 +1,81 @@
+"""How this process's sampling goes: all that is known of it, or one line."""
+
+from __future__ import annotations
+
+from tinker_client.config import subprocess_sampling
+from tinker_client.connection.backend import Backend
+from tinker_client.connection.backends import get_backend
+from tinker_client.connection.inspecting import ask_for_stats
+from tinker_client.official.installing import installed
+from tinker_sidecar import __version__
+from tinker_sidecar.ipc.stats import Stats
+
+__all__ = ["Stats", "stats", "status"]
+
+
+def stats(*, most_requests: int = 1000) -> Stats:
+    """What has happened in this process's engine, where requests' time went, and what is under way.
+
+    It is the engine in the sidecar, if there is one, or else that in this process. It covers all clients of
+    the process, and those of the official SDK after `install`. Nothing is started for it.
+
+    Parameters
+    ----------
+    most_requests
+        How many of the pending requests to list, the oldest first.
+
+    Returns
+    -------
+    Stats
+        A value that stays as it is. `msgspec.json.encode` makes JSON of it, `to_dict` what `json` takes. If
+        the engine does not answer within two seconds it is what the engine said last, and `silent_for`
+        is not 0.
+    """
+    return ask_for_stats(_backend(), 0, most_requests)
+
+
+def status() -> str:
+    """One line: the version, who samples and through what, what is under way, and the last heartbeat.
+
+    The heartbeat's age is that of the session whose server has gone without one for the longest.
+    """
+    return f"tinker-sidecar {__version__}: {_mode()}; {_engine()}"
+
+
+def _backend() -> Backend:
+    sidecar, in_process = get_backend(sidecar=True), get_backend(sidecar=False)
+    if sidecar.is_running or in_process.is_running:
+        return sidecar if sidecar.is_running else in_process
+    return get_backend(sidecar=subprocess_sampling())
+
+
+def _mode() -> str:
+    router = installed()
+    if router is not None:
+        through = "through the sidecar" if router.enabled else "by itself, as the sidecar did not start"
+        return f"tinker {router.sdk.version} samples {through}"
+    backend = _backend()
+    if not backend.is_running:
+        return "nothing has been sampled, and the official SDK is not taken over"
+    return f"tinker_client samples {'through the sidecar' if backend.is_sidecar else 'in this process'}"
+
+
+def _engine() -> str:
+    backend = _backend()
+    if not backend.is_running:
+        return "no sidecar is running"
+    now = stats(most_requests=0)
+    where = f"sidecar pid {backend.pid}" if backend.is_sidecar else "no sidecar is running"
+    if now.silent_for:
+        return f"{where}, does not answer since {now.silent_for:.0f} s"
+    count = len(now.sessions)
+    parts = [where, f"{now.in_flight} in flight"]
+    if now.in_flight:
+        parts.append(f"the oldest for {now.oldest:.0f} s")
+    finished = now.last_10s.finished
+    if finished:
+        parts.append(f"{finished / now.last_10s.seconds:.0f} samples/s")
+    parts.append(f"{count} session{'' if count == 1 else 's'}")
+    ages = [session.heartbeat_age for session in now.sessions if session.heartbeat_age is not None]
+    parts.append(f"last heartbeat {max(ages):.0f} s ago" if ages else "no heartbeat yet")
+    return ", ".join(parts)

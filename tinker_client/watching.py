@@ -1,0 +1,60 @@
+"""What the environment says that the user wants to see of the engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+
+from tinker_client.config import number, switch
+from tinker_client.errors import TinkerError
+from tinker_sidecar.ipc.watching import Watching
+
+__all__ = ["read_watching"]
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
+_ADDRESS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):)?(\d{1,5})")
+
+
+def read_watching() -> Watching:
+    """Read `TINKER_SIDECAR_WHO`, `_METRICS`, `_TRACE`, `_LOG` and `_LOG_INTERVAL`.
+
+    Raises `TinkerError` for one that is malformed.
+    """
+    program = sys.argv[0].rpartition(os.sep)[2] if sys.argv else ""
+    return Watching(
+        who=switch("TINKER_SIDECAR_WHO", default=True),
+        metrics=_metrics(),
+        trace=_trace(),
+        log_level=_log_level(),
+        debug=logging.getLogger("tinker_sidecar").isEnabledFor(logging.DEBUG),
+        log_interval=number("TINKER_SIDECAR_LOG_INTERVAL", 60.0, "seconds, such as 60"),
+        command=program or "python",
+    )
+
+
+def _trace() -> str:
+    text = os.environ.get("TINKER_SIDECAR_TRACE", "")
+    if not text:
+        return ""
+    from pathlib import Path  # Late: few programs need it, and it takes time to import.
+
+    return str(Path(text).absolute())
+
+
+def _metrics() -> str:
+    text = os.environ.get("TINKER_SIDECAR_METRICS", "").strip()
+    match = _ADDRESS.fullmatch(text)
+    if text and (match is None or not 0 < int(match[1]) < 1 << 16):
+        raise TinkerError(f"TINKER_SIDECAR_METRICS must be a port or HOST:PORT, such as 9464, got {text!r}")
+    return text
+
+
+def _log_level() -> int | None:
+    text = os.environ.get("TINKER_SIDECAR_LOG", "")
+    if not text:
+        return None
+    if (level := _LEVELS.get(text.strip().lower())) is None:
+        raise TinkerError(f"TINKER_SIDECAR_LOG must be one of {', '.join(_LEVELS)}, got {text!r}")
+    return level

@@ -1,0 +1,170 @@
+"""What happened, added up: since the start, and in the last seconds."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from time import monotonic
+
+from fastdigest import TDigest
+
+from tinker_sidecar.engine.journey import Journey
+from tinker_sidecar.ipc.stats import STAGES, StageStats, Traffic
+
+__all__ = ["Ledger"]
+
+_CENTROIDS = 100
+"""Of a digest: what it remembers of a stage's times. The 99th percentile is then a few percent off."""
+
+_REMEMBERED = 60.0
+"""Seconds that can be looked back."""
+
+
+class _Page:
+    """What happened from `began` to `ended`."""
+
+    def __init__(self, began: float) -> None:
+        self.began = self.ended = began
+        self.counts: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.retried: Counter[str] = Counter()
+        self.starved = 0.0
+        self.spent: list[list[float]] = []
+        """Of each request that ended, its seconds in each stage; until the page is turned."""
+        self.digests: list[TDigest] = []
+        """One for each stage, of all that has been in `spent`."""
+        self.totals = [0.0] * len(STAGES)
+
+    def digest(self) -> None:
+        """Make digests of what is in `spent`."""
+        if self.spent:
+            columns = list(zip(*self.spent, strict=True))
+            self._merge([TDigest.from_values(column, max_centroids=_CENTROIDS) for column in columns])
+            self.totals = [total + sum(column) for total, column in zip(self.totals, columns, strict=True)]
+            self.spent = []
+
+    def add(self, other: _Page) -> None:
+        """Count what is in `other`, which has digests, here as well."""
+        self.counts.update(other.counts)
+        self.failed.update(other.failed)
+        self.retried.update(other.retried)
+        self.starved += other.starved
+        self.totals = [mine + its for mine, its in zip(self.totals, other.totals, strict=True)]
+        self._merge(other.digests)
+
+    def _merge(self, digests: list[TDigest]) -> None:
+        if not self.digests:
+            self.digests = [digest.copy() for digest in digests]
+        else:
+            for mine, its in zip(self.digests, digests, strict=False):
+                mine.merge_inplace(its)
+
+    def traffic(self) -> Traffic:
+        """All of it, for people."""
+        counts, seconds = self.counts, self.ended - self.began
+        return Traffic(
+            seconds=round(seconds, 3),
+            submitted=counts["submitted"],
+            finished=counts["finished"],
+            failed=dict(self.failed),
+            cancelled=counts["cancelled"],
+            retried=dict(self.retried),
+            prompt_tokens=counts["prompt_tokens"],
+            completion_tokens=counts["completion_tokens"],
+            sent_bytes=counts["sent_bytes"],
+            received_bytes=counts["received_bytes"],
+            batches=counts["batches"],
+            starved=round(min(1.0, self.starved / seconds), 4) if seconds else 0.0,
+            stages={
+                stage: StageStats(
+                    count=digest.n_values,
+                    total=total,
+                    p50=digest.quantile(0.5),
+                    p90=digest.quantile(0.9),
+                    p99=digest.quantile(0.99),
+                    max=digest.max(),
+                )
+                for stage, digest, total in zip(STAGES, self.digests, self.totals, strict=False)
+            },
+        )
+
+
+class Ledger:
+    """Counts on a page for each `interval` seconds in which something happens; keeps the last minute's."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._all = _Page(monotonic())
+        self._pages: deque[_Page] = deque()
+        self._page = _Page(self._all.began)
+
+    @property
+    def began(self) -> float:
+        """Since when there is something to count, by `monotonic`."""
+        return self._all.began
+
+    def count(self, what: str, amount: int = 1) -> None:
+        """`amount` of `what` more: a field of `Traffic`."""
+        self._today(monotonic()).counts[what] += amount
+
+    def retried(self, cause: str) -> None:
+        """An attempt failed for `cause`, and was followed by another."""
+        self._today(monotonic()).retried[cause] += 1
+
+    def starved(self, seconds: float) -> None:
+        """Results have waited so long for the program."""
+        self._today(monotonic()).starved += seconds
+
+    def finished(self, journey: Journey) -> None:
+        """The program has the result."""
+        page = self._today(journey.since)
+        page.spent.append(journey.spent)
+        counts = page.counts
+        counts["finished"] += 1
+        counts["prompt_tokens"] += journey.spec.prompt_tokens
+        counts["completion_tokens"] += journey.completion_tokens
+        counts["sent_bytes"] += journey.sent_bytes
+        counts["received_bytes"] += journey.received_bytes
+
+    def failed(self, journey: Journey, kind: str) -> None:
+        """It has ended with an error of class `kind`."""
+        page = self._today(journey.since)
+        page.spent.append(journey.spent)
+        page.failed[kind] += 1
+        page.counts["sent_bytes"] += journey.sent_bytes
+        page.counts["received_bytes"] += journey.received_bytes
+
+    def since_start(self) -> Traffic:
+        """All there has been."""
+        return self._sum([*self._pages, self._page], self._all)
+
+    def last(self, seconds: float) -> Traffic:
+        """What there has been in the last `seconds`, at most a minute; in whole pages, so it may be more."""
+        now = monotonic()
+        pages = [page for page in self._pages if page.ended > now - seconds]
+        return self._sum([*pages, self._page], _Page(max(self.began, now - seconds)))
+
+    def _sum(self, pages: Iterable[_Page], start: _Page) -> Traffic:
+        now = monotonic()
+        self._today(now)
+        result = _Page(start.began)
+        result.add(start)
+        for page in pages:
+            page.digest()
+            result.add(page)
+            result.began = min(result.began, page.began)
+        result.ended = now
+        return result.traffic()
+
+    def _today(self, now: float) -> _Page:
+        """The page to write on."""
+        page = self._page
+        if now >= page.began + self._interval:
+            page.digest()
+            page.ended = page.began + self._interval
+            self._pages.append(page)
+            while self._pages[0].ended < now - _REMEMBERED:
+                self._all.add(self._pages.popleft())
+            # Where nothing happened for long there is no page.
+            page = self._page = _Page(now)
+        return page

@@ -1,0 +1,136 @@
+"""Telling people in the log how it goes, without having been asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from tinker_sidecar.ipc.stats import STAGES, RequestStats, Stats, Traffic
+from tinker_sidecar.logs import engine_logger
+
+__all__ = ["Reporter"]
+
+logger = engine_logger(__name__)
+
+
+class Reporter:
+    """Looks every few seconds, while anything is under way, whether there is something to tell.
+
+    That is a summary every `interval` seconds, at level INFO; and warnings when the server refuses requests
+    or when nothing gets done, each at most once a minute, and with a word at its end.
+    """
+
+    _LOOK = 5.0
+    _AGAIN = 60.0
+    """Seconds until a warning is repeated."""
+    _REFUSED = 0.01
+    """The share of submissions that is worth a warning."""
+    _STUCK = 300.0
+    """Seconds in one stage after which a request may be stuck."""
+
+    def __init__(self, interval: float, look: Callable[[], Stats]) -> None:
+        self._interval = interval
+        self._stats = look
+        self._is_looking = False
+        self._summarized_at = 0.0
+        self._throttled_since: float | None = None
+        self._throttled_told_at = self._stuck_told_at = float("-inf")
+
+    def start(self) -> None:
+        """Something is under way."""
+        if not self._is_looking:
+            self._summarized_at = monotonic()
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._is_looking = True
+        asyncio.get_running_loop().call_later(min(self._LOOK, self._interval), self._look)
+
+    def _look(self) -> None:
+        self._is_looking = False
+        now, stats = monotonic(), self._stats()
+        self._tell_throttling(now, stats)
+        self._tell_what_is_stuck(now, stats)
+        if now - self._summarized_at >= self._interval and stats.last_60s.submitted + stats.in_flight:
+            self._summarized_at = now
+            if logger.isEnabledFor(logging.INFO):
+                logger.info("%s", _summary(stats))
+        if stats.in_flight or self._throttled_since is not None:
+            self._look_again()
+
+    def _tell_throttling(self, now: float, stats: Stats) -> None:
+        recent = stats.last_10s
+        refused = recent.retried.get("429", 0)
+        if not refused:
+            if self._throttled_since is not None:
+                logger.warning(
+                    "the server refuses nothing any more (429), after %.0f s", now - self._throttled_since
+                )
+            self._throttled_since = None
+            return
+        share = refused / (refused + recent.submitted)
+        if share < self._REFUSED or now - self._throttled_told_at < self._AGAIN:
+            return
+        if self._throttled_since is None:
+            self._throttled_since = now
+        self._throttled_told_at = now
+        logger.warning(
+            "the server refuses %.0f %% of what is submitted (429); %d requests wait for room there, and are "
+            "sent as fast as it takes them. Only a higher limit at the server makes this faster",
+            100 * share,
+            max((session.limits["server"].waiting for session in stats.sessions), default=0)
+            + stats.in_flight_by_stage["limits"],
+        )
+
+    def _tell_what_is_stuck(self, now: float, stats: Stats) -> None:
+        stuck = [request for request in stats.pending if request.stage_age > self._STUCK]
+        if not stuck or stats.last_60s.finished or now - self._stuck_told_at < self._STUCK:
+            return
+        self._stuck_told_at = now
+        logger.warning(
+            "nothing has finished for a minute, and %d requests are in flight; the oldest: %s. "
+            "They fail after RetryConfig.progress_timeout",
+            stats.in_flight,
+            ", ".join(_named(request) for request in stuck[:3]),
+        )
+
+
+def _named(request: RequestStats) -> str:
+    name = request.request_id or "a request without an id yet"
+    return f'{name} in "{request.stage}" for {request.stage_age:.0f} s'
+
+
+def _summary(stats: Stats) -> str:
+    traffic = stats.last_60s
+    tokens = _rate(traffic.completion_tokens, traffic)
+    parts = [
+        f"{traffic.finished:,} requests finished in {traffic.seconds:.0f} s",
+        f"{_rate(traffic.finished, traffic)} samples/s and {tokens} tokens/s",
+        _in_flight(stats),
+    ]
+    if failed := sum(traffic.failed.values()):
+        parts.append(f"{failed:,} failed")
+    if total := sum(stage.total for stage in traffic.stages.values()):
+        shares = ((name, traffic.stages[name].total / total) for name in STAGES)
+        parts.append(
+            "time went: " + ", ".join(f"{name} {share:.0%}" for name, share in shares if share > 0.01)
+        )
+    if traffic.retried:
+        causes = ", ".join(f"{cause} × {count:,}" for cause, count in traffic.retried.items())
+        parts.append(f"retried: {causes}")
+    if traffic.starved > 0.01:
+        parts.append(f"results waited for this program {traffic.starved:.0%} of the time")
+    return "; ".join(parts)
+
+
+def _in_flight(stats: Stats) -> str:
+    if not stats.in_flight:
+        return "none in flight"
+    by_stage = ", ".join(f"{name} {count:,}" for name, count in stats.in_flight_by_stage.items() if count)
+    return f"{stats.in_flight:,} in flight ({by_stage}), the oldest for {stats.oldest:.0f} s"
+
+
+def _rate(amount: int, traffic: Traffic) -> str:
+    return f"{amount / max(1.0, traffic.seconds):,.0f}"
