@@ -59,7 +59,7 @@ async def test_a_lone_result_leaves_with_the_next_turn_of_the_loop(outbox: Outbo
     outbox.done(5, b"result", None)
     assert sent == []
     await turn()
-    assert sent == [Batch(1, [5], [b"result"], [], [], [])]
+    assert sent == [Batch(1, [5], [b"result"], [], [], [], request_ids=[""])]
 
 
 async def test_what_comes_in_one_turn_of_the_loop_goes_together(outbox: Outbox, sent: list[Batch]) -> None:
@@ -68,7 +68,9 @@ async def test_what_comes_in_one_turn_of_the_loop_goes_together(outbox: Outbox, 
     outbox.reply(Reply(4))
     outbox.event(EVENT)
     await turn()
-    assert sent == [Batch(1, [1, 2], [b"\0", b"\0"], [(3, FAILURE)], [Reply(4)], [EVENT])]
+    assert sent == [
+        Batch(1, [1, 2], [b"\0", b"\0"], [(3, FAILURE)], [Reply(4)], [EVENT], request_ids=["", ""])
+    ]
 
 
 async def test_one_batch_is_under_way_until_it_is_acknowledged(outbox: Outbox, sent: list[Batch]) -> None:

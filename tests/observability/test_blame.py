@@ -10,7 +10,7 @@ import pytest
 import tinker_client
 from tests.connection import PARAMS, Connect, flag, option, prompt
 from tests.waiting import wait_until
-from tinker_client import SamplingClient, Stats
+from tinker_client import SamplingClient
 
 CAUSES = {
     "server": ["--latency=0.5"],
@@ -22,10 +22,8 @@ CAUSES = {
 
 def shares() -> dict[str, float]:
     """Of the time of all requests that have ended, when all have."""
-    stats: Stats = wait_until(
-        lambda: (it := tinker_client.stats()).in_flight == 0 and it, show=tinker_client.stats
-    )
-    stages = stats.since_start.stages
+    wait_until(lambda: tinker_client.stats().in_flight == 0, show=tinker_client.stats)
+    stages = tinker_client.stats().since_start.stages
     total = sum(stage.total for stage in stages.values())
     return {name: stage.total / total for name, stage in stages.items()}
 

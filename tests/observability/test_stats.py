@@ -31,7 +31,8 @@ def sample(connection: Connection, count: int) -> None:
 
 def settled() -> Stats:
     """When the engine has heard that all results have been taken."""
-    return wait_until(lambda: (it := tinker_client.stats()).in_flight == 0 and it, show=tinker_client.stats)
+    wait_until(lambda: tinker_client.stats().in_flight == 0, show=tinker_client.stats)
+    return tinker_client.stats()
 
 
 @pytest.mark.parametrize("polls", POLLS.values(), ids=POLLS)
@@ -81,10 +82,8 @@ def test_what_is_pending_is_listed_oldest_first(connect: Connect) -> None:
     connection = connect("--latency=30")
     client = connection.sampling_client()
     futures = [client.sample(prompt(number), 1, PARAMS) for number in range(5)]
-    stats = wait_until(
-        lambda: (it := tinker_client.stats()).in_flight_by_stage.get("server") == 5 and it,
-        show=tinker_client.stats,
-    )
+    wait_until(lambda: tinker_client.stats().in_flight_by_stage["server"] == 5, show=tinker_client.stats)
+    stats = tinker_client.stats()
     requests = stats.requests()
     assert [request.prompt_tokens for request in requests] == [prompt(number).length for number in range(5)]
     assert [request.age for request in requests] == sorted(
