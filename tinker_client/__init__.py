@@ -54,8 +54,7 @@ from tinker_sidecar import __version__
 
 if TYPE_CHECKING:
     from tinker_client.official.installing import install, uninstall
-    from tinker_client.statistics import stats, status
-    from tinker_sidecar.ipc.stats import Stats
+    from tinker_client.statistics import Stats, stats, status
 
 __all__ = [
     "APIConnectionError",

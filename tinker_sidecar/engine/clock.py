@@ -1,4 +1,4 @@
-"""The time, and whether this thread has just come late."""
+"""Whether the engine's thread has just come late, since the program held the GIL."""
 
 from __future__ import annotations
 
@@ -10,53 +10,47 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Tells the time on the engine's thread, which in process has to share the program's GIL.
+    """For an engine in the program's own process, which shares its GIL.
 
-    There, with `shares_gil`, it looks every few milliseconds while `is_busy()`. If a look comes late, the
-    GIL was held elsewhere: what seems to have taken that long was there before. In the sidecar nothing
-    comes late for that reason, and there are no looks. `on_late` hears how late it came.
+    It looks every few milliseconds while `is_busy()`. If a look comes late, the GIL was held elsewhere: what
+    seems to have taken that long was there before. `on_late` hears how late it was.
     """
 
     _EVERY = 0.01
     _GRACE = 0.005
     """Seconds that any thread may be late."""
 
-    def __init__(
-        self, *, shares_gil: bool, on_late: Callable[[float], None], is_busy: Callable[[], bool]
-    ) -> None:
-        self._shares_gil = shares_gil
+    def __init__(self, on_late: Callable[[float], None], is_busy: Callable[[], bool]) -> None:
         self._on_late = on_late
         self._is_busy = is_busy
         self._next_look: float | None = None
         self._lateness = 0.0
         self._late_until = 0.0
 
-    def now(self) -> float:
-        """The time, by `monotonic`."""
-        now = monotonic()
-        if self._next_look is not None and now > self._next_look + self._GRACE:
-            self._lateness = now - self._next_look
-            self._late_until = now
-            self._next_look = now + self._EVERY
-            self._on_late(self._lateness)
-        return now
-
     def lateness(self, since: float, now: float) -> float:
-        """How much of the time from `since` to `now` was likely spent on the wait for the GIL.
+        """How much of the time from `since` until `now` was likely spent on the wait for the GIL.
 
         Once the GIL is there, all that has come meanwhile is dealt with, which takes a while, too.
         """
+        self._check(now)
         if since >= self._late_until or now - self._late_until > self._lateness:
             return 0.0
         return min(self._lateness, now - since)
 
     def start(self) -> None:
         """There is something to do, and it matters how late it is done."""
-        if self._shares_gil and self._next_look is None:
+        if self._next_look is None:
             self._look_again()
 
+    def _check(self, now: float) -> None:
+        if self._next_look is not None and now > self._next_look + self._GRACE:
+            self._lateness = now - self._next_look
+            self._late_until = now
+            self._next_look = now + self._EVERY
+            self._on_late(self._lateness)
+
     def _look(self) -> None:
-        self.now()
+        self._check(monotonic())
         if self._is_busy():
             self._look_again()
         else:

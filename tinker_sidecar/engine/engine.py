@@ -94,10 +94,10 @@ class Engine:
         """Of the requests to which the client has no answer, the oldest first."""
         self.draws = False
         """Whether somebody wants to know which way each request has gone."""
-        self._clock = Clock(
-            shares_gil=program == os.getpid(), on_late=self._ledger.starved, is_busy=self._is_busy
-        )
-        self._reporter = Reporter(watching.log_interval, partial(self.stats, most_requests=3))
+        in_process = program == os.getpid()
+        self._clock = Clock(self._ledger.starved, self._is_busy) if in_process else None
+        look = partial(self.stats, most_requests=3, of_process=False)
+        self._reporter = Reporter(watching.log_interval, look)
         self.outbox = Outbox(send, self._batch_taken)
         self._sessions: dict[int, asyncio.Task[Session]] = {}
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
@@ -144,7 +144,8 @@ class Engine:
         journey = Journey(message, spec, self._clock, keeps_visits=self.draws)
         self._journeys[message.request] = journey
         self._ledger.count("submitted")
-        self._clock.start()
+        if self._clock is not None:
+            self._clock.start()
         self._reporter.start()
         self._requests[message.request] = None
         line = self._lines.get(message.sampler)
@@ -201,7 +202,7 @@ class Engine:
 
     # For people
 
-    def stats(self, sampler: int = 0, most_requests: int = 0) -> Stats:
+    def stats(self, sampler: int = 0, most_requests: int = 0, *, of_process: bool = True) -> Stats:
         """What has happened and what is under way, all in all or at one sampler.
 
         With `most_requests` of those under way, the oldest first.
@@ -214,7 +215,9 @@ class Engine:
             ledger = samplers[sampler].ledger if samplers else Ledger(_PAGE)
         journeys = [it for it in self._journeys.values() if sampler in (0, it.sample.sampler)]
         sessions = self._open_sessions()
-        return make_stats(ledger, journeys, sessions, samplers, self._program, most_requests)
+        return make_stats(
+            ledger, journeys, sessions, samplers, self._program, most_requests, of_process=of_process
+        )
 
     def _waiting_in(self, session: int) -> tuple[int, float]:
         """How many requests it has, and for how many seconds they are tried again."""

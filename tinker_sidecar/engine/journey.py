@@ -2,60 +2,76 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from tinker_sidecar.engine.clock import Clock
 from tinker_sidecar.engine.requests import EncodedSpec
 from tinker_sidecar.ipc.protocol import Sample
 
-__all__ = ["CLIENT", "DELIVERY", "END", "FETCH", "LIMITS", "SERVER", "SUBMIT", "Journey"]
+__all__ = [
+    "CLIENT",
+    "COMPLETION_TOKENS",
+    "DELIVERY",
+    "END",
+    "FETCH",
+    "LIMITS",
+    "PROMPT_TOKENS",
+    "RECEIVED_BYTES",
+    "SENT_BYTES",
+    "SERVER",
+    "SUBMIT",
+    "Journey",
+]
 
 CLIENT, LIMITS, SUBMIT, SERVER, FETCH, DELIVERY, END = range(7)
 """Places in `STAGES`, and what comes after the last one."""
 
+PROMPT_TOKENS, COMPLETION_TOKENS, SENT_BYTES, RECEIVED_BYTES = range(6, 10)
+"""Where these are among a journey's figures, behind the seconds in each stage."""
+
 
 class Journey:
-    """What is known of a request from the moment the engine has it: `sample`, which asks for `spec`."""
+    """What is known of a request from the moment the engine has it: `sample`, which asks for `spec`.
+
+    `clock` is there if this thread may come late for lack of the GIL.
+    """
 
     __slots__ = (
         "_clock",
         "began",
-        "completion_tokens",
-        "received_bytes",
+        "figures",
         "request_id",
         "sample",
-        "sent_bytes",
         "since",
         "spec",
-        "spent",
         "stage",
         "visits",
     )
 
-    def __init__(self, sample: Sample, spec: EncodedSpec, clock: Clock, *, keeps_visits: bool) -> None:
+    def __init__(self, sample: Sample, spec: EncodedSpec, clock: Clock | None, *, keeps_visits: bool) -> None:
         self._clock = clock
         self.sample = sample
         self.spec = spec
         self.request_id: str | None = None
         self.stage = LIMITS
-        self.since = now = clock.now()
+        self.since = now = monotonic()
         """When it entered the stage that it is in, by `monotonic`."""
         self.began = sample.submitted_at or now
         """When the program called `sample`: the clock is the machine's, so other processes' times compare."""
-        self.spent = [max(0.0, now - self.began), 0.0, 0.0, 0.0, 0.0, 0.0]
-        """Seconds in each stage that it has left."""
+        self.figures = [max(0.0, now - self.began), 0.0, 0.0, 0.0, 0.0, 0.0, spec.prompt_tokens, 0, 0, 0]
+        """Seconds in each stage that it has left; and then amounts."""
         self.visits = [(CLIENT, self.began), (LIMITS, now)] if keeps_visits else None
         """Each stage and when it was entered, if somebody draws that."""
-        self.sent_bytes = self.received_bytes = self.completion_tokens = 0
 
     def enter(self, stage: int) -> None:
         """It goes on to `stage`, which it may have been in before; or it ends."""
-        now = self._clock.now()
+        now = monotonic()
         waited = now - self.since
-        late = self._clock.lateness(self.since, now)
-        if late:
+        if self._clock is not None and (late := self._clock.lateness(self.since, now)):
             # It was ready for the program all the while, as far as anybody can tell.
-            self.spent[DELIVERY] += late
+            self.figures[DELIVERY] += late
             waited -= late
-        self.spent[self.stage] += waited
+        self.figures[self.stage] += waited
         self.stage = stage
         self.since = now
         if self.visits is not None:

@@ -16,6 +16,9 @@ __all__ = ["Ledger"]
 _CENTROIDS = 100
 """Of a digest: what it remembers of a stage's times. The 99th percentile is then a few percent off."""
 
+_AMOUNTS = ("prompt_tokens", "completion_tokens", "sent_bytes", "received_bytes")
+"""What a journey's figures are, behind the stages."""
+
 _REMEMBERED = 60.0
 """Seconds that can be looked back."""
 
@@ -29,19 +32,23 @@ class _Page:
         self.failed: Counter[str] = Counter()
         self.retried: Counter[str] = Counter()
         self.starved = 0.0
-        self.spent: list[list[float]] = []
-        """Of each request that ended, its seconds in each stage; until the page is turned."""
+        self.rows: list[list[float]] = []
+        """The figures of each request that ended, until they are made digests of."""
         self.digests: list[TDigest] = []
-        """One for each stage, of all that has been in `spent`."""
+        """One for each stage, of all that has been in `rows`."""
         self.totals = [0.0] * len(STAGES)
 
     def digest(self) -> None:
-        """Make digests of what is in `spent`."""
-        if self.spent:
-            columns = list(zip(*self.spent, strict=True))
-            self._merge([TDigest.from_values(column, max_centroids=_CENTROIDS) for column in columns])
-            self.totals = [total + sum(column) for total, column in zip(self.totals, columns, strict=True)]
-            self.spent = []
+        """Make digests of what is in `rows`."""
+        if not self.rows:
+            return
+        columns = list(zip(*self.rows, strict=True))
+        stages, amounts = columns[: len(STAGES)], columns[len(STAGES) :]
+        self._merge([TDigest.from_values(stage, max_centroids=_CENTROIDS) for stage in stages])
+        self.totals = [total + sum(stage) for total, stage in zip(self.totals, stages, strict=True)]
+        for name, amount in zip(_AMOUNTS, amounts, strict=True):
+            self.counts[name] += int(sum(amount))
+        self.rows = []
 
     def add(self, other: _Page) -> None:
         """Count what is in `other`, which has digests, here as well."""
@@ -118,21 +125,14 @@ class Ledger:
     def finished(self, journey: Journey) -> None:
         """The program has the result."""
         page = self._today(journey.since)
-        page.spent.append(journey.spent)
-        counts = page.counts
-        counts["finished"] += 1
-        counts["prompt_tokens"] += journey.spec.prompt_tokens
-        counts["completion_tokens"] += journey.completion_tokens
-        counts["sent_bytes"] += journey.sent_bytes
-        counts["received_bytes"] += journey.received_bytes
+        page.rows.append(journey.figures)
+        page.counts["finished"] += 1
 
     def failed(self, journey: Journey, kind: str) -> None:
         """It has ended with an error of class `kind`."""
         page = self._today(journey.since)
-        page.spent.append(journey.spent)
+        page.rows.append(journey.figures)
         page.failed[kind] += 1
-        page.counts["sent_bytes"] += journey.sent_bytes
-        page.counts["received_bytes"] += journey.received_bytes
 
     def since_start(self) -> Traffic:
         """All there has been."""

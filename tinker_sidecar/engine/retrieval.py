@@ -10,7 +10,7 @@ import msgspec
 
 from tinker_sidecar.engine.failures import EngineError, invalid_response
 from tinker_sidecar.engine.http import Lane, Response
-from tinker_sidecar.engine.journey import FETCH, Journey
+from tinker_sidecar.engine.journey import COMPLETION_TOKENS, FETCH, RECEIVED_BYTES, Journey
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.recovery import Recovery
 from tinker_sidecar.engine.requests import longest_answer
@@ -114,7 +114,7 @@ class Retrieval:
                     await asyncio.sleep(NO_NEWS_PAUSE)
             else:
                 self._tell(Pending("active", None))
-                self._journey.completion_tokens = answer.tokens
+                self._journey.figures[COMPLETION_TOKENS] = answer.tokens
                 return answer.payload
 
     async def _attempt(self) -> Decoded | Pending | PayloadSize:
@@ -160,7 +160,7 @@ class Retrieval:
 
     def _read(self, response: Response) -> Decoded | Pending | PayloadSize:
         if response.status == 200:
-            self._journey.received_bytes += len(response.content)
+            self._journey.figures[RECEIVED_BYTES] += len(response.content)
             spec = self._journey.spec.spec
             return decode_answer(response.content_type, response.content, self._promise, spec)
         if response.status == 408:

@@ -17,7 +17,7 @@ from msgspec import Meta
 from tinker_sidecar.engine.capacity import Place
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
-from tinker_sidecar.engine.journey import LIMITS, SERVER, SUBMIT, Journey
+from tinker_sidecar.engine.journey import LIMITS, SENT_BYTES, SERVER, SUBMIT, Journey
 from tinker_sidecar.engine.ledger import Ledger
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.poller import FuturesPoller
@@ -240,7 +240,7 @@ class Sampler:
         async with session.dispatches.hold(1):
             # Now, not before: the bodies of all that wait would be most of their memory.
             body = journey.spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
-            journey.sent_bytes += len(body)
+            journey.figures[SENT_BYTES] += len(body)
             async with session.prompt_bytes.hold(len(body)):
                 started = monotonic()
                 promise = await self._promised(place, journey, body)

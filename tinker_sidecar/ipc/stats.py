@@ -69,7 +69,7 @@ class Traffic(_Value, frozen=True):
     """Attempts that were followed by another: by HTTP status, or "connection" where there was no answer and
     "malformed" where it made no sense."""
     prompt_tokens: int = 0
-    """Tokens in the prompts of finished requests, each as often as it was asked for. An image's tokens count
+    """Tokens in the prompts of the requests that ended, each as often as it was asked for. An image's count
     where the program has said how many they are."""
     completion_tokens: int = 0
     """Tokens sampled."""
