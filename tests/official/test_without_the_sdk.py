@@ -80,15 +80,20 @@ def test_from_tinker_takes_official_clients_alone() -> None:
 
 def test_status_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     line = tinker_client.status()
-    assert capsys.readouterr().out == line + "\n"
+    assert capsys.readouterr().out == ""
+    assert "\n" not in line
     assert tinker_client.__version__ in line
     assert "no sidecar is running" in line
 
 
-def test_status_of_a_sidecar(capsys: pytest.CaptureFixture[str], service_client: object, host: str) -> None:
+def test_status_of_a_program(service_client: object, host: str) -> None:
     line = tinker_client.status()
-    assert ("sidecar pid" in line and "1 session," in line) == (host == "sidecar")
-    assert ("heartbeat" in line) == (host == "sidecar")
+    assert "1 session," in line
+    assert "heartbeat" in line
+    assert ("tinker_client samples through the sidecar" in line and "sidecar pid" in line) == (
+        host == "sidecar"
+    )
+    assert ("tinker_client samples in this process; no sidecar is running" in line) == (host != "sidecar")
 
 
 def test_status_tells_the_age_of_a_heartbeat(
