@@ -19,13 +19,16 @@ class Clock:
     _EVERY = 0.01
     _GRACE = 0.005
     """Seconds that any thread may be late."""
+    _HOLD = 0.5
+    """Seconds of lateness that are no competition of threads: somebody holds the GIL."""
+    _TURN = 0.1
+    """Seconds between two holds of one: the engine gets turns of 5 ms, which are not enough for all there is."""
 
     def __init__(self, on_late: Callable[[float], None], is_busy: Callable[[], bool]) -> None:
         self._on_late = on_late
         self._is_busy = is_busy
         self._next_look: float | None = None
-        self._lateness = 0.0
-        self._late_until = 0.0
+        self._late_since = self._late_until = 0.0
 
     def lateness(self, since: float, now: float) -> float:
         """How much of the time from `since` until `now` was likely spent on the wait for the GIL.
@@ -33,9 +36,10 @@ class Clock:
         Once the GIL is there, all that has come meanwhile is dealt with, which takes a while, too.
         """
         self._check(now)
-        if since >= self._late_until or now - self._late_until > self._lateness:
+        lateness = self._late_until - self._late_since
+        if since >= self._late_until or now - self._late_until > lateness:
             return 0.0
-        return min(self._lateness, now - since)
+        return min(lateness, now - since)
 
     def start(self) -> None:
         """There is something to do, and it matters how late it is done."""
@@ -44,10 +48,12 @@ class Clock:
 
     def _check(self, now: float) -> None:
         if self._next_look is not None and now > self._next_look + self._GRACE:
-            self._lateness = now - self._next_look
+            lateness = now - self._next_look
+            if lateness < self._HOLD or self._next_look - self._late_until > self._TURN:
+                self._late_since = self._next_look
             self._late_until = now
             self._next_look = now + self._EVERY
-            self._on_late(self._lateness)
+            self._on_late(lateness)
 
     def _look(self) -> None:
         self._check(monotonic())

@@ -7,17 +7,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from tinker_sidecar.engine.books import Books
 from tinker_sidecar.engine.capacity import Capacity
-from tinker_sidecar.engine.clock import Clock
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.inspection import make_stats
-from tinker_sidecar.engine.journey import DELIVERY, END, Journey
+from tinker_sidecar.engine.journey import DELIVERY, Journey
 from tinker_sidecar.engine.ledger import Ledger
 from tinker_sidecar.engine.outbox import Outbox
-from tinker_sidecar.engine.recovery import Cause, Route
 from tinker_sidecar.engine.reporter import Reporter
 from tinker_sidecar.engine.requests import EncodedSpec
 from tinker_sidecar.engine.sampler import Sampler, open_sampler
@@ -55,9 +55,6 @@ _OUT_OF_ORDER = Failure(
     "SidecarIPCError", "a request reached the sampling engine, but not the description of what it asks for"
 )
 
-_PAGE = 1.0
-"""Seconds that a page of the books is for."""
-
 _T = TypeVar("_T")
 
 
@@ -88,17 +85,10 @@ class Engine:
         watching: Watching = Watching(),  # noqa: B008
     ) -> None:
         self._program = program
-        self._ledger = Ledger(_PAGE)
-        """What happened to all requests."""
-        self._journeys: dict[int, Journey] = {}
-        """Of the requests to which the client has no answer, the oldest first."""
-        self.draws = False
-        """Whether somebody wants to know which way each request has gone."""
-        in_process = program == os.getpid()
-        self._clock = Clock(self._ledger.starved, self._is_busy) if in_process else None
+        self.books = Books(shares_gil=program == os.getpid())
         look = partial(self.stats, most_requests=3, of_process=False)
         self._reporter = Reporter(watching.log_interval, look)
-        self.outbox = Outbox(send, self._batch_taken)
+        self.outbox = Outbox(send, self.books.batch_taken)
         self._sessions: dict[int, asyncio.Task[Session]] = {}
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
         self._session_of: dict[int, int] = {}
@@ -141,11 +131,7 @@ class Engine:
         if spec is None or spec.spec.id != message.spec:
             self.outbox.failed(message.request, _OUT_OF_ORDER)
             return
-        journey = Journey(message, spec, self._clock, keeps_visits=self.draws)
-        self._journeys[message.request] = journey
-        self._ledger.count("submitted")
-        if self._clock is not None:
-            self._clock.start()
+        journey = self.books.begin(message, spec)
         self._reporter.start()
         self._requests[message.request] = None
         line = self._lines.get(message.sampler)
@@ -163,7 +149,7 @@ class Engine:
         if message.what == "stats":
             data = self.stats(message.number, message.most_requests).to_dict()
         else:
-            journey = self._journeys.get(message.number)
+            journey = self.books.journeys.get(message.number)
             data = None if journey is None else journey.request_id
         self.outbox.reply(Reply(message.call, data=data))
 
@@ -173,7 +159,7 @@ class Engine:
     def _on_cancel(self, message: Cancel) -> None:
         for request in message.requests:
             self._drop(request)
-            self._cancelled(request)
+            self.books.cancelled(request)
 
     def _on_open_session(self, message: OpenSession) -> None:
         self._sessions[message.session] = _opening(self._open_session(message))
@@ -202,27 +188,42 @@ class Engine:
 
     # For people
 
+    def waiting_since(self) -> float | None:
+        """Since when results have waited for the program, by `monotonic`; None if none do."""
+        return self.outbox.waiting_since
+
+    def starved(self) -> float:
+        """Seconds for which results have waited for the program, all in all."""
+        since = self.outbox.waiting_since
+        return self.books.starved + (0.0 if since is None else monotonic() - since)
+
     def stats(self, sampler: int = 0, most_requests: int = 0, *, of_process: bool = True) -> Stats:
         """What has happened and what is under way, all in all or at one sampler.
 
         With `most_requests` of those under way, the oldest first.
         """
         samplers = self._open_samplers()
-        ledger = self._ledger
+        ledger = self.books.ledger
         if sampler:
             # One that is not open yet has no requests that could have got anywhere.
             samplers = {number: it for number, it in samplers.items() if number == sampler}
-            ledger = samplers[sampler].ledger if samplers else Ledger(_PAGE)
-        journeys = [it for it in self._journeys.values() if sampler in (0, it.sample.sampler)]
-        sessions = self._open_sessions()
+            ledger = samplers[sampler].ledger if samplers else Ledger(0.0)
+        journeys = [it for it in self.books.journeys.values() if sampler in (0, it.sample.sampler)]
         return make_stats(
-            ledger, journeys, sessions, samplers, self._program, most_requests, of_process=of_process
+            ledger,
+            journeys,
+            self._open_sessions(),
+            samplers,
+            self._program,
+            most_requests,
+            gil=self.books.gil_holders(),
+            of_process=of_process,
         )
 
     def _waiting_in(self, session: int) -> tuple[int, float]:
         """How many requests it has, and for how many seconds they are tried again."""
         own = {number for number, its in self._session_of.items() if its == session}
-        waiting = sum(journey.sample.sampler in own for journey in self._journeys.values())
+        waiting = sum(journey.sample.sampler in own for journey in self.books.journeys.values())
         patience = [it.patience for number, it in self._open_samplers().items() if number in own]
         return waiting, min(patience, default=0.0)
 
@@ -267,58 +268,30 @@ class Engine:
         self, journey: Journey, opening: asyncio.Task[Sampler] | None, has_begun: Callable[[], None]
     ) -> None:
         number = journey.sample.request
-        ledger: Ledger | None = None
         try:
             sampler = await self._opened(opening)
-            ledger = sampler.ledger
             result = await sampler.sample(journey, has_begun)
             journey.enter(DELIVERY)
-            taken = partial(self._taken, journey, ledger, result.taken)
+            taken = partial(self._taken, journey, result.taken)
             self.outbox.done(number, result.payload, taken, journey.request_id or "")
         except EngineError as error:
-            self._failed(number, error.failure, ledger)
+            self._failed(number, error.failure)
         except Exception as error:  # noqa: BLE001  # The caller must hear of it, whatever it is.
-            self._failed(number, _unexpected(error), ledger)
+            self._failed(number, _unexpected(error))
         finally:
             self._requests.pop(number, None)
             self._line_of.pop(number, None)
             has_begun()
 
-    def _taken(self, journey: Journey, ledger: Ledger, taken: Callable[[], None] | None) -> None:
+    def _taken(self, journey: Journey, taken: Callable[[], None] | None) -> None:
         """The client has the result."""
         if taken is not None:
             taken()
-        if self._end(journey.sample.request) is not None:
-            self._ledger.finished(journey)
-            ledger.finished(journey)
+        self.books.taken(journey)
 
-    def _failed(self, number: int, failure: Failure, ledger: Ledger | None = None) -> None:
-        """Tell the client; `ledger` is that of the sampler, where it has come so far."""
-        self.outbox.failed(number, failure)
-        if (journey := self._end(number)) is not None:
-            self._ledger.failed(journey, failure.kind)
-            if ledger is not None:
-                ledger.failed(journey, failure.kind)
-
-    def _cancelled(self, number: int) -> None:
-        if (journey := self._end(number)) is not None:
-            self._ledger.count("cancelled")
-            if (sampler := self._open_samplers().get(journey.sample.sampler)) is not None:
-                sampler.ledger.count("cancelled")
-
-    def _end(self, number: int) -> Journey | None:
-        journey = self._journeys.pop(number, None)
-        if journey is not None:
-            journey.enter(END)
-        return journey
-
-    def _is_busy(self) -> bool:
-        return bool(self._journeys)
-
-    def _batch_taken(self, waited: float) -> None:
-        self._ledger.count("batches")
-        if waited:
-            self._ledger.starved(waited)
+    def _failed(self, request: int, failure: Failure) -> None:
+        self.outbox.failed(request, failure)
+        self.books.failed(request, failure.kind)
 
     async def _query(self, query: Query) -> None:
         try:
@@ -337,8 +310,9 @@ class Engine:
 
     async def _open_session(self, message: OpenSession) -> Session:
         try:
-            session = Session(message.config, self.outbox, self._capacity(message.config), self._count_retry)
+            session = Session(message.config, self.outbox, self._capacity(message.config), self.books.retried)
             session.http.outage.waiting = partial(self._waiting_in, message.session)
+            session.span = session.http.outage.span = self.books.span
             try:
                 info = await session.open(message.session_id)
             except BaseException:
@@ -377,9 +351,6 @@ class Engine:
         if opening.done():
             return opening.result()
         return await asyncio.shield(opening)
-
-    def _count_retry(self, _: Route, cause: Cause) -> None:
-        self._ledger.retried(cause.label)
 
     def _open_sessions(self) -> list[Session]:
         """Those that are open."""

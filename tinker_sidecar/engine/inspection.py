@@ -21,6 +21,7 @@ from tinker_sidecar.engine.sampler import Sampler
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.ipc.stats import (
     STAGES,
+    GilHolder,
     LimitStats,
     ProcessStats,
     RequestStats,
@@ -42,6 +43,7 @@ def make_stats(
     program: int,
     most_requests: int,
     *,
+    gil: list[GilHolder],
     of_process: bool,
 ) -> Stats:
     """Of the requests on `journeys`, the oldest first, and what has been written in `ledger`.
@@ -67,18 +69,18 @@ def make_stats(
         sessions=[_session(session, now) for session in sessions],
         samplers=[_sampler(sampler, under_way[number]) for number, sampler in samplers.items()],
         process=_process() if of_process else _UNKNOWN,
-        pending=[_request(journey, samplers, now) for journey in journeys[:most_requests]],
+        gil=gil,
+        pending=[_request(journey, now) for journey in journeys[:most_requests]],
     )
 
 
-def _request(journey: Journey, samplers: Mapping[int, Sampler], now: float) -> RequestStats:
-    sampler = samplers.get(journey.sample.sampler)
+def _request(journey: Journey, now: float) -> RequestStats:
     return RequestStats(
         request_id=journey.request_id,
         age=now - journey.began,
         stage=STAGES[journey.stage],
         stage_age=now - journey.since,
-        sampling_session_id=None if sampler is None else sampler.info.sampling_session_id,
+        sampling_session_id=journey.sampling_session_id,
         prompt_tokens=journey.spec.prompt_tokens or None,
     )
 

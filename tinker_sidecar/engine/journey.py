@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from tinker_sidecar.engine.clock import Clock
+from tinker_sidecar.engine.ledger import Ledger
 from tinker_sidecar.engine.requests import EncodedSpec
 from tinker_sidecar.ipc.protocol import Sample
 
@@ -40,8 +41,10 @@ class Journey:
         "_clock",
         "began",
         "figures",
+        "ledger",
         "request_id",
         "sample",
+        "sampling_session_id",
         "since",
         "spec",
         "stage",
@@ -53,6 +56,9 @@ class Journey:
         self.sample = sample
         self.spec = spec
         self.request_id: str | None = None
+        self.sampling_session_id: str | None = None
+        self.ledger: Ledger | None = None
+        """That of the sampler, once it has come so far."""
         self.stage = LIMITS
         self.since = now = monotonic()
         """When it entered the stage that it is in, by `monotonic`."""

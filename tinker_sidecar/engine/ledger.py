@@ -8,7 +8,6 @@ from time import monotonic
 
 from fastdigest import TDigest
 
-from tinker_sidecar.engine.journey import Journey
 from tinker_sidecar.ipc.stats import STAGES, StageStats, Traffic
 
 __all__ = ["Ledger"]
@@ -122,16 +121,16 @@ class Ledger:
         """Results have waited so long for the program."""
         self._today(monotonic()).starved += seconds
 
-    def finished(self, journey: Journey) -> None:
-        """The program has the result."""
-        page = self._today(journey.since)
-        page.rows.append(journey.figures)
+    def finished(self, figures: list[float], now: float) -> None:
+        """The program has the result of a request with these `figures`: seconds in each stage, amounts."""
+        page = self._today(now)
+        page.rows.append(figures)
         page.counts["finished"] += 1
 
-    def failed(self, journey: Journey, kind: str) -> None:
-        """It has ended with an error of class `kind`."""
-        page = self._today(journey.since)
-        page.rows.append(journey.figures)
+    def failed(self, figures: list[float], now: float, kind: str) -> None:
+        """A request has ended with an error of class `kind`."""
+        page = self._today(now)
+        page.rows.append(figures)
         page.failed[kind] += 1
 
     def since_start(self) -> Traffic:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from time import monotonic
 
+from tinker_sidecar.engine.observer import Span, no_span
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Outage"]
@@ -31,6 +32,8 @@ class Outage:
     def __init__(self, place: str) -> None:
         self._place = place
         self.waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
+        self.span: Span = no_span
+        """Hears of each outage when it is over."""
         self._since: float | None = None
         self._reason = ""
         self._told = False
@@ -99,6 +102,9 @@ class Outage:
         )
 
     def _end(self) -> None:
-        if self._told and self._since is not None:
-            logger.warning("%s: answers again after %.0f s", self._place, monotonic() - self._since)
+        now = monotonic()
+        if self._since is not None:
+            self.span("unreachable", self._reason, self._since, now)
+            if self._told:
+                logger.warning("%s: answers again after %.0f s", self._place, now - self._since)
         self._since, self._told, self._silent_looks = None, False, 0

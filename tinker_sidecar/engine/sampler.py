@@ -178,6 +178,7 @@ class Sampler:
         `has_begun` is called when it is submitted. If the result is gone from the server, the request is
         submitted anew under another number.
         """
+        journey.sampling_session_id, journey.ledger = self.info.sampling_session_id, self.ledger
         self.ledger.count("submitted")
         # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in.
         place = self._place()
@@ -285,11 +286,15 @@ class Sampler:
 
         async def back_off(error: EngineError) -> None:
             journey.enter(LIMITS)
+            refused_at = monotonic()
             await place.refused(error.retry_after)
+            session.span("throttled", "429", refused_at, monotonic())
 
         async def await_payment(error: EngineError) -> None:
             journey.enter(LIMITS)
+            paused_at = monotonic()
             await session.billing.wait(error)
+            session.span("throttled", "402", paused_at, monotonic())
 
         remedies = {
             Action.AWAIT_PAYMENT: await_payment,

@@ -16,6 +16,7 @@ from tinker_sidecar.engine.capacity import Capacity
 from tinker_sidecar.engine.failures import IS_BASE_URL_RIGHT, EngineError
 from tinker_sidecar.engine.http import SDK_VERSION, Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget
+from tinker_sidecar.engine.observer import Span, no_span
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Retries, Route
 from tinker_sidecar.engine.retry import StartUpPolicy
@@ -63,6 +64,8 @@ class Session:
         self.capacity = capacity
         self.http = Http(config.base_url, config.headers, config.proxy)
         self.auth = Auth(config, self.http)
+        self.span: Span = no_span
+        """Hears of heartbeats and pauses."""
         self.dynamic = DynamicFlags()
         self._adopt(ClientFlags())
         self.session_id = ""
@@ -228,16 +231,19 @@ class Session:
         self._next_heartbeat = max(self._next_heartbeat + HEARTBEAT_INTERVAL, monotonic())
         await asyncio.sleep(self._next_heartbeat - monotonic())
         body = msgspec.json.encode({"session_id": self.session_id, "type": "session_heartbeat"})
+        sent_at = monotonic()
         try:
             response = await self.post("session_heartbeat", body, lane=Lane.HEARTBEAT)
             if response.status != 200:
                 raise response.error()
             self._last_success = self.last_heartbeat = monotonic()
+            self.span("heartbeats", "heartbeat", sent_at, self._last_success, session_id=self.session_id)
         except EngineError as error:
             if error.status in (404, 410):
                 logger.error("session %s has ended on the server: %s", self.session_id, error)
                 return False
             silence = monotonic() - self._last_success
+            self.span("heartbeats", "failed", sent_at, monotonic(), session_id=self.session_id)
             level = logging.WARNING if silence > _HEARTBEAT_WARNING_AFTER else logging.DEBUG
             logger.log(level, "no heartbeat of session %s for %.0f s: %s", self.session_id, silence, error)
         return True

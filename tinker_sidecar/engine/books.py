@@ -1,0 +1,128 @@
+"""What happens to requests, written down for whoever wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from time import monotonic
+
+from tinker_sidecar.engine.clock import Clock
+from tinker_sidecar.engine.journey import END, Journey
+from tinker_sidecar.engine.ledger import Ledger
+from tinker_sidecar.engine.observer import Observer
+from tinker_sidecar.engine.recovery import Cause, Route
+from tinker_sidecar.engine.requests import EncodedSpec
+from tinker_sidecar.ipc.protocol import Sample
+from tinker_sidecar.ipc.stats import STAGES, GilHolder
+
+__all__ = ["Books"]
+
+_PAGE = 1.0
+"""Seconds that a page of the ledger is for."""
+
+_COUNT_EVERY = 1.0
+"""Seconds between counts for an observer."""
+
+_WORTH_DRAWING = 0.05
+"""Seconds that results must have waited."""
+
+
+class Books:
+    """Of one engine: the requests under way, and sums of those that were.
+
+    `shares_gil` if the engine runs in the program's own process.
+    """
+
+    def __init__(self, *, shares_gil: bool) -> None:
+        self.ledger = Ledger(_PAGE)
+        """What happened to all requests."""
+        self.journeys: dict[int, Journey] = {}
+        """Of the requests to which the client has no answer, the oldest first."""
+        self.starved = 0.0
+        """Seconds for which results have waited for the program."""
+        self.gil_holders: Callable[[], list[GilHolder]] = list
+        """Tells who held the GIL meanwhile, if somebody watches that."""
+        self._observer: Observer | None = None
+        self._clock = Clock(self._was_starved, self._is_busy) if shares_gil else None
+
+    def begin(self, sample: Sample, spec: EncodedSpec) -> Journey:
+        """A request has come."""
+        journey = Journey(sample, spec, self._clock, keeps_visits=self._observer is not None)
+        self.journeys[sample.request] = journey
+        self.ledger.count("submitted")
+        if self._clock is not None:
+            self._clock.start()
+        return journey
+
+    def taken(self, journey: Journey) -> None:
+        """The program has the result."""
+        if self._end(journey.sample.request, "finished") is not None:
+            for ledger in self._ledgers(journey):
+                ledger.finished(journey.figures, journey.since)
+
+    def failed(self, request: int, kind: str) -> None:
+        """The program is told of an error of class `kind`."""
+        if (journey := self._end(request, kind)) is not None:
+            for ledger in self._ledgers(journey):
+                ledger.failed(journey.figures, journey.since, kind)
+
+    def cancelled(self, request: int) -> None:
+        """The program has given it up."""
+        if (journey := self._end(request, "cancelled")) is not None:
+            for ledger in self._ledgers(journey):
+                ledger.count("cancelled")
+
+    def retried(self, _: Route, cause: Cause) -> None:
+        """An attempt failed for `cause`, and was followed by another."""
+        self.ledger.retried(cause.label)
+
+    def batch_taken(self, waited: float) -> None:
+        """The program has taken results, which had waited for it."""
+        self.ledger.count("batches")
+        if waited:
+            self._was_starved(waited)
+
+    def observe(self, observer: Observer) -> None:
+        """Have `observer` hear of all that goes on from now on."""
+        self._observer = observer
+        self._count_for_observer()
+
+    def span(self, lane: str, name: str, start: float, end: float, **details: object) -> None:
+        """Something went on that whoever looks on may want to hear of."""
+        if self._observer is not None:
+            self._observer.span(lane, name, start, end, **details)
+
+    def _ledgers(self, journey: Journey) -> tuple[Ledger, ...]:
+        return (self.ledger,) if journey.ledger is None else (self.ledger, journey.ledger)
+
+    def _end(self, request: int, outcome: str) -> Journey | None:
+        journey = self.journeys.pop(request, None)
+        if journey is not None:
+            journey.enter(END)
+            if self._observer is not None and journey.visits is not None:
+                self._observer.request(
+                    journey.visits,
+                    number=request,
+                    request_id=journey.request_id,
+                    sampling_session_id=journey.sampling_session_id,
+                    prompt_tokens=journey.spec.prompt_tokens or None,
+                    outcome=outcome,
+                )
+        return journey
+
+    def _is_busy(self) -> bool:
+        return bool(self.journeys)
+
+    def _was_starved(self, seconds: float) -> None:
+        self.starved += seconds
+        self.ledger.starved(seconds)
+        if seconds > _WORTH_DRAWING:
+            now = monotonic()
+            self.span("starved", "results wait for the program", now - seconds, now)
+
+    def _count_for_observer(self) -> None:
+        if self._observer is not None:
+            stages = Counter(journey.stage for journey in self.journeys.values())
+            self._observer.counter("in flight", {name: stages[place] for place, name in enumerate(STAGES)})
+            asyncio.get_running_loop().call_later(_COUNT_EVERY, self._count_for_observer)

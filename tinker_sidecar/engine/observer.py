@@ -1,0 +1,39 @@
+"""Who may look on, while an engine works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+__all__ = ["Observer", "Span", "no_span"]
+
+
+class Observer(Protocol):
+    """Hears of everything, on the engine's thread, which it must not hold up. Times are by `monotonic`."""
+
+    def request(
+        self,
+        visits: Sequence[tuple[int, float]],
+        *,
+        number: int,
+        request_id: str | None,
+        sampling_session_id: str | None,
+        prompt_tokens: int | None,
+        outcome: str,
+    ) -> None:
+        """A request has ended. `visits` are the stages that it was in, by their places in `STAGES`, and when
+        it entered each; the last is its end. `outcome` is "finished", "cancelled" or an error's class."""
+
+    def span(self, lane: str, name: str, start: float, end: float, **details: object) -> None:
+        """Something else went on from `start` to `end`."""
+
+    def counter(self, name: str, values: Mapping[Any, float]) -> None:
+        """How many there are of something now."""
+
+
+Span = Callable[..., None]
+"""`Observer.span`."""
+
+
+def no_span(*_: object, **__: object) -> None:
+    """Nobody looks on."""
