@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -18,10 +17,10 @@ from tinker_client.local_server import LocalServer, start_local_server
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
     """What has been logged so far, as `LEVEL message`."""
     caplog.set_level(logging.INFO, "tinker_sidecar")
-    yield Lines(caplog)
+    return Lines(caplog)
 
 
 class Lines(list[str]):
@@ -69,9 +68,7 @@ def test_a_server_that_is_gone(host: str, lines: Lines) -> None:
         client.sample(prompt(0), 1, PARAMS).result(60)
         server.close()
         future = client.sample(prompt(1), 1, PARAMS)
-        lines.wait_for(
-            r"^WARNING cannot reach \S+: .*[Cc]onnection refused.*\. 1 request is retried until \d\d:"
-        )
+        lines.wait_for(r"^WARNING cannot reach \S+: .*refused.*\. 1 request is retried until \d\d:")
         assert tinker_client.stats().sessions[0].unreachable_for > 0
         future.cancel()
 
@@ -94,7 +91,7 @@ def test_a_summary(connect: Connect, lines: Lines, monkeypatch: pytest.MonkeyPat
     lines.wait_for(r"^INFO 0 requests finished .*; 4 in flight \(server 4\), the oldest for \d+ s")
     for future in futures:
         future.result(60)
-    lines.wait_for(r"^INFO 4 requests finished in \d+ s; .* time: server \d+%")
+    lines.wait_for(r"^INFO 4 requests finished in \d+ s; .* time went: server \d+%")
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,9 @@ class InProcessHost:
         from tinker_sidecar.engine.http_threads import start_http_threads
 
         log_through(run_soon)
+        http_library = logging.getLogger("pyqwest")
+        if http_library.level == logging.NOTSET:
+            http_library.setLevel(logging.WARNING)  # It has two lines for each request.
         if backend.watching.log_level is not None:
             logging.getLogger("tinker_sidecar").setLevel(backend.watching.log_level)
         self._backend = backend

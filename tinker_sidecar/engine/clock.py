@@ -22,7 +22,7 @@ class Clock:
     _HOLD = 0.5
     """Seconds of lateness that are no competition of threads: somebody holds the GIL."""
     _TURN = 0.1
-    """Seconds between two holds of one: the engine gets turns of 5 ms, which are not enough for all there is."""
+    """Seconds between two holds that are one: in between the engine has a turn of 5 ms, which is too short."""
 
     def __init__(self, on_late: Callable[[float], None], is_busy: Callable[[], bool]) -> None:
         self._on_late = on_late
