@@ -22,7 +22,7 @@ class Clock:
     _HOLD = 0.5
     """Seconds of lateness that are no competition of threads: somebody holds the GIL."""
     _TURN = 0.1
-    """Seconds between two holds that are one: in between the engine has a turn of 5 ms, which is too short."""
+    """Seconds between two holds that are one: the engine has a turn of 5 ms in between, too short."""
 
     def __init__(self, on_late: Callable[[float], None], is_busy: Callable[[], bool]) -> None:
         self._on_late = on_late
