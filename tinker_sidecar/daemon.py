@@ -11,6 +11,8 @@ import os
 import resource
 import signal
 import sys
+from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
@@ -32,6 +34,9 @@ from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.processes.parent import watch_parent
+
+if TYPE_CHECKING:
+    from tinker_sidecar.engine.engine import Engine
 
 __all__ = ["main"]
 
@@ -201,10 +206,20 @@ async def _serve(hello: Hello) -> None:
     _set_up_logging(daemon, hello.watching)
     _spare_the_collector()
     _greet(Greeting())
+    await _let_be_watched(daemon.engine, hello)
     await gone.wait()
     # Nobody is left to wait for an orderly end, and requests in flight have no one to go to.
     remove_folder(hello.folder)
     os._exit(0)
+
+
+async def _let_be_watched(engine: Engine, hello: Hello) -> None:
+    """From now on `tinker-sidecar top` has its answers."""
+    from tinker_sidecar.watch.endpoint import answer_questions
+
+    await answer_questions(
+        hello.folder, program=hello.parent, command=hello.watching.command, stats=partial(engine.stats, 0)
+    )
 
 
 def _spare_the_collector() -> None:
