@@ -214,12 +214,16 @@ async def _serve(hello: Hello) -> None:
 
 
 async def _let_be_watched(engine: Engine, hello: Hello) -> None:
-    """From now on `tinker-sidecar top` has its answers."""
+    """From now on `tinker-sidecar top` has its answers; and Prometheus, if the user wants that."""
     from tinker_sidecar.watch.endpoint import answer_questions
 
     await answer_questions(
         hello.folder, program=hello.parent, command=hello.watching.command, stats=partial(engine.stats, 0)
     )
+    if hello.watching.metrics:
+        from tinker_sidecar.watch.metrics import serve_metrics
+
+        serve_metrics(hello.watching.metrics, engine.stats)
 
 
 def _spare_the_collector() -> None:
