@@ -34,6 +34,7 @@ async def answer_questions(
     """Answer whoever asks at the socket in `folder`. None, and a line in the log, if that cannot be had.
 
     `stats` is called on this event loop, with the number of requests under way that it is to list.
+    The server must be kept: uvloop closes one that nobody has.
     """
     about = About(pid=os.getpid(), program=program, command=command)
     try:
