@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 
 from tinker_client.config import number, switch
 from tinker_client.errors import TinkerError
+from tinker_sidecar.ipc.addresses import parse_address
 from tinker_sidecar.ipc.watching import Watching
 
 __all__ = ["read_watching"]
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
-_ADDRESS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):)?(\d{1,5})")
 
 
 def read_watching() -> Watching:
@@ -45,9 +44,11 @@ def _trace() -> str:
 
 def _metrics() -> str:
     text = os.environ.get("TINKER_SIDECAR_METRICS", "").strip()
-    match = _ADDRESS.fullmatch(text)
-    if text and (match is None or not 0 < int(match[1]) < 1 << 16):
-        raise TinkerError(f"TINKER_SIDECAR_METRICS must be a port or HOST:PORT, such as 9464, got {text!r}")
+    try:
+        if text:
+            parse_address(text)
+    except ValueError as error:
+        raise TinkerError(f"TINKER_SIDECAR_METRICS is {error}") from None
     return text
 
 

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from functools import partial
 
 import msgspec
 import uvloop
@@ -64,6 +65,8 @@ class Daemon:
         self._decode_batch = msgspec.msgpack.Decoder(Batch).decode
         self._encode = msgspec.msgpack.Encoder().encode
         self.engine = Engine(self._send, hello.parent, hello.watching)
+        self.doors: list[object] = []
+        """What others ask the engine by. They are kept here, since uvloop closes a server that nobody has."""
         self._loop.add_reader(self._requests.fd, self._drain)
         self._loop.call_soon(self._drain)
 
@@ -201,10 +204,25 @@ async def _serve(hello: Hello) -> None:
     _set_up_logging(daemon, hello.watching)
     _spare_the_collector()
     _greet(Greeting())
+    await _let_be_watched(daemon, hello)
     await gone.wait()
     # Nobody is left to wait for an orderly end, and requests in flight have no one to go to.
     remove_folder(hello.folder)
     os._exit(0)
+
+
+async def _let_be_watched(daemon: Daemon, hello: Hello) -> None:
+    """From now on `tinker-sidecar top` has its answers; and Prometheus, if the user wants that."""
+    from tinker_sidecar.watch.endpoint import answer_questions
+
+    program, command, stats = hello.parent, hello.watching.command, daemon.engine.stats
+    daemon.doors.append(
+        await answer_questions(hello.folder, program=program, command=command, stats=partial(stats, 0))
+    )
+    if hello.watching.metrics:
+        from tinker_sidecar.watch.metrics import serve_metrics
+
+        daemon.doors.append(serve_metrics(hello.watching.metrics, stats))
 
 
 def _spare_the_collector() -> None:

@@ -123,6 +123,11 @@ class Program:
         status = self.process.wait(PATIENCE)
         return Ending(status, self._output.read_text(), self._errors.read_text())
 
+    @property
+    def errors(self) -> str:
+        """What it has written to stderr so far."""
+        return self._errors.read_text()
+
     def sidecars(self) -> list[psutil.Process]:
         return sidecars_in(self.temporary)
 

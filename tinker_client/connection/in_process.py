@@ -23,6 +23,7 @@ from tinker_sidecar.processes.room import fill_standard_descriptors
 if TYPE_CHECKING:
     from tinker_client.connection.backend import Backend
     from tinker_sidecar.engine.engine import Engine
+    from tinker_sidecar.watch.metrics import MetricsServer
 
 __all__ = ["InProcessHost"]
 
@@ -47,6 +48,7 @@ class InProcessHost:
         self._inbox: deque[Message] = deque()
         self._scheduled = False
         self._stop = asyncio.Event()
+        self._metrics: MetricsServer | None = None
         self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
         try:
             fill_standard_descriptors()
@@ -86,7 +88,9 @@ class InProcessHost:
             self._thread.join(_END_TIMEOUT)
 
     def abandon(self) -> None:
-        """Nothing: its thread did not survive the fork, and the loop's descriptors are harmless copies."""
+        """Let go of a port; its thread did not survive the fork, and the loop's descriptors do no harm."""
+        if self._metrics is not None:
+            self._metrics.abandon()
 
     def _drain(self) -> None:
         self._scheduled = False
@@ -107,5 +111,11 @@ class InProcessHost:
             self._loop.close()
 
     async def _serve(self) -> None:
+        if address := self._backend.watching.metrics:
+            from tinker_sidecar.watch.metrics import serve_metrics
+
+            self._metrics = serve_metrics(address, self._engine.stats)
         await self._stop.wait()
+        if self._metrics is not None:
+            self._metrics.close()
         await self._engine.close()

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO
 
 from tinker_client.errors import SidecarStartupError
+from tinker_sidecar.ipc.folders import FOLDER_PREFIX, own_folders, places
 from tinker_sidecar.processes.exits import remove_folder
 
 __all__ = ["create_locked_log", "make_socket_folder", "open_log"]
 
-_PREFIX = "tinker-sidecar-"
 _LOG = "log"
 _LONGEST = 90
 """Bytes: an ipc path ends at 107, and the socket's name comes behind the folder's."""
@@ -37,13 +37,13 @@ def make_socket_folder() -> str:
     Raises `SidecarStartupError`, with what is wrong with each place, where there is none for it.
     """
     reasons = []
-    for name in dict.fromkeys((*_temporary_folder(), "/tmp", "/dev/shm", "/var/tmp")):  # noqa: S108
+    for name in places():
         parent = os.path.realpath(name)
         try:
             reason = _unfit(parent)
             if reason is None:
                 _remove_left_folders(parent)
-                return tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+                return tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)
         except OSError as error:
             reason = f"{errno.errorcode.get(error.errno or 0, '')} {error.strerror}"
         reasons.append(f"{parent if _is_utf8(parent) else ascii(parent)}: {reason}")
@@ -67,19 +67,11 @@ def open_log(folder: str) -> IO[bytes]:
     return (Path(folder) / _LOG).open("rb")
 
 
-def _temporary_folder() -> list[str]:
-    """What `tempfile` would use; nothing on a full disk, where it cannot write a file but a socket may be."""
-    try:
-        return [tempfile.gettempdir()]
-    except FileNotFoundError:
-        return []
-
-
 def _unfit(parent: str) -> str | None:
     """Why a sidecar's folder must not be made in `parent`; None if it may. Raises `OSError`."""
     if not _is_utf8(parent):
         return "not UTF-8"
-    if len(os.fsencode(parent)) + len(f"/{_PREFIX}12345678") > _LONGEST:
+    if len(os.fsencode(parent)) + len(f"/{FOLDER_PREFIX}12345678") > _LONGEST:
         return "too long a path for a socket"
     return _open_to_others(parent)
 
@@ -108,15 +100,10 @@ def _open_to_others(parent: str) -> str | None:
 
 
 def _remove_left_folders(parent: str) -> None:
-    """Remove the folders of sidecars that were killed along with their parents, as by a container's end.
-
-    Anybody may put anything there by such a name: only a folder of this user's, no link, is looked into.
-    """
-    for folder in Path(parent).glob(_PREFIX + "*"):
+    """Remove the folders of sidecars that were killed along with their parents, as by a container's end."""
+    for folder in own_folders(parent):
         with contextlib.suppress(OSError):  # Its log is locked, or not there.
-            found = folder.lstat()
-            ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-            if ours and time.time() - found.st_mtime > _STARTING:
+            if time.time() - folder.lstat().st_mtime > _STARTING:
                 _remove_unless_locked(folder)
 
 
