@@ -9,6 +9,7 @@ import typer
 from tinker_client.official.launcher import launch
 from tinker_sidecar import __version__
 from tinker_sidecar.local_server.command import serve
+from tinker_sidecar.watch.report import report
 
 __all__ = ["main"]
 
@@ -17,6 +18,7 @@ _app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 _app.command("serve")(serve)
+_app.command("report")(report)
 _AS_THEY_ARE = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
