@@ -15,6 +15,7 @@ PRELUDE = f"""
 import asyncio, logging, os, random, resource, sys
 from pathlib import Path
 from time import monotonic, sleep
+from tinker_sidecar.ipc.stats import STAGES
 from tinker_sidecar.watch.trace import TraceFile
 
 logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
@@ -30,10 +31,10 @@ def add(trace, number, start, *, outcome="finished", **stages):
     "A request that began at `start` and was in these stages, one after the other, for so many seconds."
     visits = []
     for stage, seconds in stages.items():
-        visits.append((stage, start))
+        visits.append((STAGES.index(stage), start))
         start += seconds
     trace.request(
-        [*visits, ("end", start)],
+        [*visits, (len(STAGES), start)],
         number=number,
         request_id=f"request-{{number}}",
         sampling_session_id="sampler-1",

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from heapq import heappush, heapreplace
-from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 
-from tinker_sidecar.watch.trace_events import LANES, REQUEST, TraceEvent, microseconds, names_of_lanes
+from tinker_sidecar.watch.trace_events import (
+    REQUESTS,
+    STAGE_LANES,
+    TraceEvent,
+    microseconds,
+    names_of_lanes,
+    span_forms,
+)
 from tinker_sidecar.watch.trace_writer import PART_BYTES, TraceWriter
 
 __all__ = ["TraceFile"]
@@ -19,8 +25,8 @@ __all__ = ["TraceFile"]
 _WRITE_EVERY = 1.0
 _CHUNK = 1 << 20
 """Bytes that are written without waiting for that second to end: larger buffers cost more to grow."""
-_SHORTEST = 10e-6
-"""A stay in a stage is left out if it is shorter: it could not be seen, and most requests have some."""
+_SHORTEST = 10
+"""Microseconds. A shorter stay in a stage is left out: it could not be seen, and most requests have one."""
 
 _Places = list[tuple[float, int]]
 """Places in a lane, and when each gets free, as a heap."""
@@ -38,8 +44,11 @@ class TraceFile:
     """
 
     def __init__(self, path: Path, program: int, command: str, *, part_bytes: int = PART_BYTES) -> None:
-        self._encode_into = msgspec.json.Encoder().encode_into
+        self._encode = msgspec.json.Encoder().encode
         self._pid = program
+        self._request_begins, self._request_ends = span_forms(program, REQUESTS)
+        self._stays = [b"%b,%b" % span_forms(program, lane) for lane in STAGE_LANES]
+        """What is written of a stay in each stage."""
         self._lines = bytearray()
         self._timer: asyncio.TimerHandle | None = None
         self._requests: _Places = []
@@ -51,7 +60,7 @@ class TraceFile:
 
     def request(
         self,
-        visits: Sequence[tuple[str, float]],
+        visits: Sequence[tuple[int, float]],
         *,
         number: int,
         request_id: str | None,
@@ -61,17 +70,17 @@ class TraceFile:
     ) -> None:
         """A request has ended, and `outcome` is how: "finished", "cancelled" or the class of its error.
 
-        `visits` are the stages that it was in and when it entered each, on the monotonic clock, oldest first,
-        and at last "end" and when it ended. For a request that has not ended yet, as the trace is closed,
-        that is now, and its outcome is "unfinished".
+        `visits` are the stages that it was in, by their places in `STAGES`, and when it entered each, on the
+        monotonic clock, oldest first; and at last when it ended, whatever stage that names. For a request
+        that has not ended yet as the trace is closed, that is now, and its outcome is "unfinished".
         """
         if self._writer.is_over:
             return
-        pid, began, ended = self._pid, visits[0][1], visits[-1][1]
+        times = [int(time * 1e6) for _, time in visits]  # As `microseconds` does, without its calls.
         # Viewers give each id a row of its own. A request takes over that of one that had ended when it
         # began, so there are as many rows as requests at once. Ids of other programs differ, so that traces
         # can be joined.
-        row = pid << 20 | _place(self._requests, began, ended)
+        row = self._pid << 20 | _place(self._requests, times[0], times[-1])
         details = {
             "request": number,
             "request_id": request_id,
@@ -79,20 +88,14 @@ class TraceFile:
             "prompt_tokens": prompt_tokens,
             "outcome": outcome,
         }
-        lane_id, lane = LANES[REQUEST]
-        # Its own end comes last: a line that is torn somewhere has it not.
-        end = TraceEvent(microseconds(ended), "e", lane, pid, lane_id, REQUEST, row)
-        events = [TraceEvent(microseconds(began), "b", lane, pid, lane_id, REQUEST, row, args=details)]
-        which = {"request": number}
-        for (stage, entered), (_, left) in pairwise(visits):
+        events = [self._request_begins % (times[0], row, self._encode(details))]
+        which = b'{"request":%d}' % number
+        for (stage, _), entered, left in zip(visits, times, times[1:], strict=False):
             if left - entered >= _SHORTEST:
-                lane_id, lane = LANES[stage]
-                events += (
-                    TraceEvent(microseconds(entered), "b", lane, pid, lane_id, stage, row, args=which),
-                    TraceEvent(microseconds(left), "e", lane, pid, lane_id, stage, row),
-                )
-        events.append(end)
-        self._add(events)
+                events.append(self._stays[stage] % (entered, row, which, left, row))
+        # Its own end comes last: a line that is torn somewhere has it not.
+        events.append(self._request_ends % (times[-1], row))
+        self._add(b",".join(events))
 
     def span(self, lane: str, name: str, start: float, end: float, **details: object) -> None:
         """Something, such as a pause or an outage, went on from `start` to `end` on the monotonic clock."""
@@ -101,13 +104,15 @@ class TraceFile:
         begins, ends = microseconds(start), microseconds(end)
         lane_id = self._lane_id(lane, _place(self._lanes.setdefault(lane, []), start, end))
         event = TraceEvent(begins, "X", name, self._pid, lane_id, lane, dur=ends - begins, args=details)
-        self._add([event])
+        self._add(self._encode(event))
 
     def counter(self, name: str, values: Mapping[str, float]) -> None:
         """How many there are of something now, such as requests in each stage."""
         if self._writer.is_over:
             return
-        self._add([TraceEvent(microseconds(monotonic()), "C", name, self._pid, 0, args=dict(values))])
+        now = microseconds(monotonic())
+        event = TraceEvent(now, "C", name, self._pid, 0, "counters", args=dict(values))
+        self._add(self._encode(event))
 
     def close(self) -> None:
         """Write what is there still, and end the file. Waits for the disk, but not for long."""
@@ -118,7 +123,7 @@ class TraceFile:
         """The number of a lane, which is named when it is first used. Spans at the same time need several."""
         lane_id = self._lane_ids.get((lane, place))
         if lane_id is None:
-            lane_id = self._lane_ids[lane, place] = len(LANES) + len(self._lane_ids)
+            lane_id = self._lane_ids[lane, place] = len(STAGE_LANES) + 1 + len(self._lane_ids)
             name = lane if place == 0 else f"{lane} ({place + 1})"
             self._add_name(TraceEvent(0, "M", "thread_name", self._pid, lane_id, args={"name": name}))
         return lane_id
@@ -126,16 +131,12 @@ class TraceFile:
     def _add_name(self, event: TraceEvent) -> None:
         """Every file of the trace needs it; the one that is being written gets it now."""
         self._writer.repeat(event)
-        self._add([event])
+        self._add(self._encode(event))
 
-    def _add(self, events: list[TraceEvent]) -> None:
-        """One line of the file. A line's end and a comma take the places of the array's brackets."""
-        lines = self._lines
-        start = len(lines)
-        self._encode_into(events, lines, -1)
-        lines[start] = ord("\n")
-        lines[-1] = ord(",")
-        if len(lines) > _CHUNK:
+    def _add(self, events: bytes) -> None:
+        """One line of the file."""
+        self._lines += b"\n%b," % events
+        if len(self._lines) > _CHUNK:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_WRITE_EVERY, self.flush)

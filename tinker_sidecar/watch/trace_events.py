@@ -6,20 +6,39 @@ has been written is readable at any time; viewers do not mind that the closing b
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from tinker_sidecar.ipc.stats import STAGES
 
-__all__ = ["LANES", "REQUEST", "Origin", "TraceEvent", "microseconds", "names_of_lanes"]
+__all__ = [
+    "REQUESTS",
+    "STAGE_LANES",
+    "Origin",
+    "TraceEvent",
+    "TraceLane",
+    "microseconds",
+    "names_of_lanes",
+    "span_forms",
+]
 
-REQUEST = "request"
+
+class TraceLane(NamedTuple):
+    """A lane of requests."""
+
+    number: int
+    name: str
+    """Some viewers sort lanes by name, others by number."""
+    category: str
+
+
+REQUESTS = TraceLane(0, "0 request", "request")
 """The lane of whole requests."""
 
-LANES = {lane: (number, f"{number} {lane}") for number, lane in enumerate((REQUEST, *STAGES))}
-"""Numbers and names of the lanes of requests. Some viewers sort by the one, some by the other."""
+STAGE_LANES = tuple(TraceLane(number, f"{number} {stage}", stage) for number, stage in enumerate(STAGES, 1))
+"""The lane of each stage, in their order."""
 
 
 class TraceEvent(msgspec.Struct, gc=False):
@@ -64,9 +83,23 @@ def names_of_lanes(pid: int) -> list[TraceEvent]:
     """Names and order of the lanes of requests."""
     return [
         event
-        for tid, name in LANES.values()
+        for lane in (REQUESTS, *STAGE_LANES)
         for event in (
-            TraceEvent(0, "M", "thread_name", pid, tid, args={"name": name}),
-            TraceEvent(0, "M", "thread_sort_index", pid, tid, args={"sort_index": tid}),
+            TraceEvent(0, "M", "thread_name", pid, lane.number, args={"name": lane.name}),
+            TraceEvent(0, "M", "thread_sort_index", pid, lane.number, args={"sort_index": lane.number}),
         )
     ]
+
+
+def span_forms(pid: int, lane: TraceLane) -> tuple[bytes, bytes]:
+    """The begin and the end of a span in `lane`, to fill in by `%`, which is twice as fast as encoding.
+
+    What is to be filled in is time, row and arguments; and time and row.
+    """
+    begin = TraceEvent(-1, "b", lane.name, pid, lane.number, lane.category, -1, args={})
+    end = TraceEvent(-1, "e", lane.name, pid, lane.number, lane.category, -1)
+    encode = msgspec.json.encode
+    return (
+        encode(begin).replace(b"-1", b"%d").replace(b"{}", b"%b"),
+        encode(end).replace(b"-1", b"%d"),
+    )

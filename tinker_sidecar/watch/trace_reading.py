@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from tinker_sidecar.ipc.stats import STAGES
-from tinker_sidecar.watch.trace_events import REQUEST, Origin, TraceEvent
+from tinker_sidecar.watch.trace_events import REQUESTS, Origin, TraceEvent
 from tinker_sidecar.watch.trace_files import NotOurTraceError, origin_in, parts_of
 
 __all__ = ["Recording", "SpanOnRecord", "Visit", "WholeRequest", "read_trace"]
@@ -96,7 +96,7 @@ class Recording:
         """What one line of a file has."""
         head = events[0]
         if head.ph == "b":
-            if head.cat == REQUEST:
+            if head.cat == REQUESTS.category:
                 self._add_request(events)
         elif head.ph == "X":
             start = head.ts / 1e6
