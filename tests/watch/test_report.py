@@ -126,6 +126,25 @@ def test_a_torn_last_line_is_fine(history: Path, tmp_path: Path) -> None:
     assert "1 line could not be read" in text_of(tmp_path / "run.html")
 
 
+def test_a_run_in_which_no_request_ended_has_a_page_too(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    code = """
+async def main():
+    trace = open_trace()
+    trace.span("unreachable", "connection refused", 1000.0, 1100.0)
+    trace.counter("in flight", {"limits": 0, "submit": 64})
+    trace.close()
+
+asyncio.run(main())
+"""
+    traced(code, path)
+    assert report(path).returncode == 0
+    text = text_of(tmp_path / "run.html")
+    assert "No request ended while this was recorded." in text
+    assert "unreachable 1 1 min 40 s" in text
+    assert "64 requests were in flight: 64 in submit" in text
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

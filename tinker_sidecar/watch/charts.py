@@ -146,10 +146,13 @@ def _curve(xs: list[float], values: Sequence[float], limit: float, top: float, h
 
 
 def _round_up(value: float) -> float:
-    """1, 2, 4, 5 or 8 of some power of ten, at least `value`; halves of it are round, too."""
+    """A round number that is at least `value`, and whose half is round, too."""
     power = 1.0
     while power * 10 < value:
         power *= 10
     while power > value > 0:
         power /= 10
-    return next((factor * power for factor in (1, 2, 4, 5, 8, 10) if factor * power >= value), 10 * power)
+    return next(
+        (factor * power for factor in (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10) if factor * power >= value),
+        10 * power,
+    )
