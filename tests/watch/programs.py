@@ -36,8 +36,8 @@ def add(trace, number, start, *, outcome="finished", **stages):
     trace.request(
         [*visits, (len(STAGES), start)],
         number=number,
-        request_id=f"request-{{number}}",
-        sampling_session_id="sampler-1",
+        request_id=f"0bec0241-9cd1-45b3-89b2-fc0958819e46:sample:0:{{number}}",
+        sampling_session_id="0bec0241-9cd1-45b3-89b2-fc0958819e46:sample:0",
         prompt_tokens=100,
         outcome=outcome,
     )

@@ -205,6 +205,8 @@ def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
         assert browser.complaints == []
         assert [url for url in browser.asked_for if not url.startswith("data:")] == [page.as_uri()]
         assert browser.evaluate("document.documentElement.scrollWidth") <= 1000
+        tables = "[...document.querySelectorAll('.scroll')]"
+        assert browser.evaluate(f"{tables}.every(table => table.scrollWidth <= table.clientWidth)")
         assert browser.evaluate("document.querySelectorAll('#time path').length") == len(STAGES)
         browser.screenshot(SCREENSHOT)
         light = background(browser)

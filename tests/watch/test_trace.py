@@ -78,8 +78,8 @@ def test_a_request_has_a_lane_for_each_stage_that_it_was_in(path: Path) -> None:
     }
     assert next(event["args"] for event in events if event.get("cat") == "request") == {
         "request": 7,
-        "request_id": "request-7",
-        "sampling_session_id": "sampler-1",
+        "request_id": "0bec0241-9cd1-45b3-89b2-fc0958819e46:sample:0:7",
+        "sampling_session_id": "0bec0241-9cd1-45b3-89b2-fc0958819e46:sample:0",
         "prompt_tokens": 100,
         "outcome": "finished",
     }
@@ -182,7 +182,7 @@ def test_a_line_torn_anywhere_costs_that_line_only(path: Path) -> None:
     whole = path.read_bytes()
     first = whole.index(b"\n", 2)
     # The comma behind it is not needed.
-    complete = whole.index(b",\n", whole.index(b"request-7"))
+    complete = whole.index(b",\n", whole.index(b"sample:0:7"))
     for length in range(first, len(whole)):
         path.write_bytes(whole[:length])
         recording = read_trace(path)

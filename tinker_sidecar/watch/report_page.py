@@ -177,9 +177,9 @@ def _stage_row(stage: StageName, recording: Recording, all_stages: float) -> _St
 
 
 def _largest(stages: list[_StageRow]) -> list[_StageRow]:
-    """The stage that took most, and others that are worth a word, the largest first."""
-    first, *others = sorted(stages, key=attrgetter("total"), reverse=True)
-    return [first, *(row for row in others if row.share >= _WORTH_A_WORD)]
+    """The stage that took most; and the one after it, if it is worth a word."""
+    first, second, *_ = sorted(stages, key=attrgetter("total"), reverse=True)
+    return [first, second] if second.share >= _WORTH_A_WORD else [first]
 
 
 def _percentile(values: list[float] | array[float], absent: int, part: float) -> float:
