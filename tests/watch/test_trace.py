@@ -217,6 +217,38 @@ def test_a_full_disk_is_one_warning_and_the_end_of_the_trace(path: Path) -> None
     assert len(intervals(events_in(path))) > 300  # Whole lines only, so every viewer reads it.
 
 
+HUNG = """
+import fcntl, subprocess
+
+# Whoever else opens a file on which there is a lease has to wait until the lease is given back.
+HOLDER = "import fcntl, os, signal, sys; signal.signal(signal.SIGIO, signal.SIG_IGN);" \\
+    "file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT);" \\
+    "fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK); print(flush=True); signal.pause()"
+
+async def main():
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(PATH)], stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    trace = open_trace()
+    for number in range(200):
+        add(trace, number, 1000.0 + number, server=1)
+        trace.flush()
+    assert PATH.stat().st_size == 0
+    holder.kill()
+    holder.communicate()
+    trace.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_disk_that_hangs_costs_parts_of_the_trace_and_nothing_else(path: Path) -> None:
+    assert traced(HUNG, path) == [
+        f"WARNING the disk is too slow for the trace: parts will be missing in {path}",
+        f"INFO the trace is written to {path}",
+    ]
+    assert read_trace(path).requests == 64
+
+
 def test_a_folder_that_is_not_there_is_one_warning(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "run.json"
     assert traced(ONE_OF_EACH, path) == [

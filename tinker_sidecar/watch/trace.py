@@ -33,7 +33,7 @@ _Places = list[tuple[float, int]]
 
 
 class TraceFile:
-    """The trace of one engine. Every method runs on the engine's event loop and returns within microseconds.
+    """The trace of one engine. Its methods run on the engine's event loop, and return within microseconds.
 
     `path` is the file that the user asked for, `program` the process whose requests they are and `command`
     its command line. A thread writes what is added within about a second, and when the trace is closed, so at
@@ -54,9 +54,7 @@ class TraceFile:
         self._requests: _Places = []
         self._lanes: dict[str, _Places] = {}
         self._lane_ids: dict[tuple[str, int], int] = {}
-        self._writer = TraceWriter(path, program, command, part_bytes)
-        for event in names_of_lanes(program):
-            self._add_name(event)
+        self._writer = TraceWriter(path, program, command, part_bytes, names_of_lanes(program))
 
     def request(
         self,
@@ -111,7 +109,7 @@ class TraceFile:
         if self._writer.is_over:
             return
         now = microseconds(monotonic())
-        event = TraceEvent(now, "C", name, self._pid, 0, "counters", args=dict(values))
+        event = TraceEvent(now, "C", name, self._pid, self._pid, "counters", args=dict(values))
         self._add(self._encode(event))
 
     def close(self) -> None:
@@ -123,15 +121,13 @@ class TraceFile:
         """The number of a lane, which is named when it is first used. Spans at the same time need several."""
         lane_id = self._lane_ids.get((lane, place))
         if lane_id is None:
-            lane_id = self._lane_ids[lane, place] = len(STAGE_LANES) + 1 + len(self._lane_ids)
+            lane_id = self._lane_ids[lane, place] = len(STAGE_LANES) + 2 + len(self._lane_ids)
             name = lane if place == 0 else f"{lane} ({place + 1})"
-            self._add_name(TraceEvent(0, "M", "thread_name", self._pid, lane_id, args={"name": name}))
+            event = TraceEvent(0, "M", "thread_name", self._pid, lane_id, args={"name": name})
+            # Every file of the trace needs it; the one that is being written gets it now.
+            self._writer.repeat(event)
+            self._add(self._encode(event))
         return lane_id
-
-    def _add_name(self, event: TraceEvent) -> None:
-        """Every file of the trace needs it; the one that is being written gets it now."""
-        self._writer.repeat(event)
-        self._add(self._encode(event))
 
     def _add(self, events: bytes) -> None:
         """One line of the file."""

@@ -34,10 +34,10 @@ class TraceLane(NamedTuple):
     category: str
 
 
-REQUESTS = TraceLane(0, "0 request", "request")
-"""The lane of whole requests."""
+REQUESTS = TraceLane(1, "0 request", "request")
+"""The lane of whole requests. Perfetto takes lane 0 for that of an idle processor."""
 
-STAGE_LANES = tuple(TraceLane(number, f"{number} {stage}", stage) for number, stage in enumerate(STAGES, 1))
+STAGE_LANES = tuple(TraceLane(place + 2, f"{place + 1} {stage}", stage) for place, stage in enumerate(STAGES))
 """The lane of each stage, in their order."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic, time
@@ -27,23 +28,26 @@ _LONGEST_COMMAND = 2000
 """Characters of it: whoever reads the first event must find its end."""
 _MOST_WAITING = 64
 """Chunks that wait for a slow disk, of a megabyte or a second each. What is more is left out."""
-_LAST_WRITES = 5.0
+_LAST_WRITES = 2.0
 """Seconds that the end of a process may be put off by: a disk may be as slow as it likes, or hang."""
 
 
 class TraceWriter:
     """Writes lines to `path`, or to another file beside it if another process writes that one.
 
-    An error ends it: it is logged, `is_over` is true from then on, and what has been written stays readable.
+    Every file begins with `names`, and with what is repeated. An error ends it: it is logged, `is_over`
+    is true from then on, and what has been written stays readable.
     """
 
-    def __init__(self, path: Path, program: int, command: str, part_bytes: int) -> None:
+    def __init__(
+        self, path: Path, program: int, command: str, part_bytes: int, names: Iterable[TraceEvent]
+    ) -> None:
         self.is_over = False
         self._path = path
         self._program = program
         self._command = command
         self._part_bytes = part_bytes
-        self._names = b""
+        self._names = b"".join(map(_line, names))
         self._file = -1
         self._size = 0
         self._chunks: SimpleQueue[bytearray | None] = SimpleQueue()
@@ -64,9 +68,7 @@ class TraceWriter:
             self._chunks.put(lines)
         elif not self._leaves_out:
             self._leaves_out = True
-            logger.warning(
-                "the disk is too slow for the trace: parts of it will be missing in %s", self._path
-            )
+            logger.warning("the disk is too slow for the trace: parts will be missing in %s", self._path)
 
     def close(self) -> None:
         """End the file, once all is written that can be written within some seconds."""
@@ -138,7 +140,8 @@ class TraceWriter:
             monotonic=monotonic(),
             time=time(),
         )
-        return TraceEvent(0, "M", "process_name", self._program, 0, args=msgspec.to_builtins(origin))
+        args = msgspec.to_builtins(origin)
+        return TraceEvent(0, "M", "process_name", self._program, self._program, args=args)
 
 
 def _line(event: TraceEvent) -> bytes:
