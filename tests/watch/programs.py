@@ -84,6 +84,8 @@ async def main():
     trace.span("unreachable", "connection refused", began + 25, began + 29, base_url="http://127.0.0.1:8000")
     trace.span("starved", "grade() at grader.py:41 (re.match)", *hold, thread="grader")
     trace.span("starved", "tokenize() at train.py:88", began + 52, began + 53.2, thread="MainThread")
+    trace.span("starved", "results wait for the program", began + 33.8, began + 47.1)
+    trace.span("starved", "results wait for the program", began + 55, began + 57)
     trace.counter("in flight", {"server": 60, "delivery": 4})
     trace.close()
 

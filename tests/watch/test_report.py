@@ -73,8 +73,26 @@ def test_it_says_where_the_time_went_and_what_to_do(page: Path) -> None:
 
 def test_it_names_who_held_the_gil(page: Path) -> None:
     held = text_of(page).partition("What your program did while results were ready for it")[2]
-    assert "grade() at grader.py:41 (re.match) grader 92 % 13.0 s 1 13.0 s" in held
-    assert "tokenize() at train.py:88 MainThread 8.5 % 1.20 s 1 1.20 s" in held
+    assert "grade() at grader.py:41 (re.match) grader 79 % 13.0 s 1 13.0 s" in held
+    assert "tokenize() at train.py:88 MainThread 7.3 % 1.20 s 1 1.20 s" in held
+    assert "nobody was seen 14 % 2.30 s" in held
+
+
+def test_where_nobody_could_be_seen_it_says_what_to_install(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    code = """
+async def main():
+    trace = open_trace()
+    trace.span("starved", "results wait for the program", 1000.0, 1010.0)
+    trace.close()
+
+asyncio.run(main())
+"""
+    traced(code, path)
+    report(path)
+    text = text_of(tmp_path / "run.html")
+    assert "nobody was seen 100 % 10.0 s" in text
+    assert 'pip install "tinker-sidecar[who]"' in text
 
 
 def test_it_shows_the_slowest_requests_the_slowest_first(page: Path) -> None:

@@ -65,10 +65,10 @@ class _Moment:
 
 @dataclass(frozen=True)
 class _Holder:
-    """A place in the program that kept results waiting."""
+    """A place in the program that kept results waiting; None: nobody was seen to do it."""
 
-    place: str
-    thread: str | None
+    place: str | None
+    thread: str
     times: int
     seconds: float
     longest: float
@@ -228,17 +228,35 @@ def _slow_request(request: WholeRequest, recording: Recording) -> _SlowRequest:
 
 
 def _holders(spans: list[SpanOnRecord]) -> list[_Holder]:
-    """Who kept results waiting, the longest first."""
-    durations: dict[tuple[str, str | None], list[float]] = {}
-    for span in spans:
-        if span.lane == _STARVED:
-            durations.setdefault((span.name, span.details.get("thread")), []).append(span.end - span.start)
-    whole = sum(map(sum, durations.values())) or 1.0
-    holders = [
-        _Holder(place, thread, len(times), sum(times), max(times), sum(times) / whole)
-        for (place, thread), times in durations.items()
-    ]
-    return sorted(holders, key=attrgetter("seconds"), reverse=True)
+    """Who kept results waiting, the longest first; and last for how long nobody was seen to do it."""
+    starved = [span for span in spans if span.lane == _STARVED]
+    # Others tell that results waited, and not who was to blame.
+    seen = [span for span in starved if "thread" in span.details]
+    whole = _covered(starved)
+    by_place: dict[tuple[str, str], list[SpanOnRecord]] = {}
+    for span in seen:
+        by_place.setdefault((span.name, str(span.details["thread"])), []).append(span)
+    holders = [_holder(place, thread, holds, whole) for (place, thread), holds in by_place.items()]
+    holders.sort(key=attrgetter("seconds"), reverse=True)
+    unseen = whole - _covered(seen)
+    if unseen > _WORTH_A_WORD * whole:
+        holders.append(_Holder(None, "", 0, unseen, 0.0, unseen / whole))
+    return holders
+
+
+def _holder(place: str, thread: str, holds: list[SpanOnRecord], whole: float) -> _Holder:
+    seconds = _covered(holds)
+    longest = max(hold.end - hold.start for hold in holds)
+    return _Holder(place, thread, len(holds), seconds, longest, seconds / whole if whole else 0.0)
+
+
+def _covered(spans: list[SpanOnRecord]) -> float:
+    """For how many seconds at least one of them went on."""
+    seconds, until = 0.0, float("-inf")
+    for span in sorted(spans, key=attrgetter("start")):
+        seconds += max(0.0, span.end - max(span.start, until))
+        until = max(until, span.end)
+    return seconds
 
 
 def _lane_rows(spans: list[SpanOnRecord], axis: TimeAxis) -> list[_LaneRow]:
@@ -254,7 +272,7 @@ def _lane_row(lane: str, spans: list[SpanOnRecord], axis: TimeAxis) -> _LaneRow:
         name=lane,
         meaning=_LANES.get(lane, ""),
         times=len(spans),
-        seconds=sum(durations),
+        seconds=_covered(spans),
         longest=max(durations),
         first=min(span.start for span in spans),
         pieces=bars(((span.name, span.start, span.end) for span in spans), axis, least=2),
