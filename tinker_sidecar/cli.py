@@ -10,6 +10,7 @@ from tinker_client.official.launcher import launch
 from tinker_sidecar import __version__
 from tinker_sidecar.local_server.command import serve
 from tinker_sidecar.watch.commands import stats, top
+from tinker_sidecar.watch.report import report
 
 __all__ = ["main"]
 
@@ -20,6 +21,7 @@ _app = typer.Typer(
 _app.command("serve")(serve)
 _app.command("top")(top)
 _app.command("stats")(stats)
+_app.command("report")(report)
 _AS_THEY_ARE = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 

@@ -1,0 +1,158 @@
+"""A trace of what the engine does, for ui.perfetto.dev, chrome://tracing and `tinker-sidecar report`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from heapq import heappush, heapreplace
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from tinker_sidecar.watch.trace_events import (
+    REQUESTS,
+    STAGE_LANES,
+    TraceEvent,
+    microseconds,
+    names_of_lanes,
+    span_forms,
+)
+from tinker_sidecar.watch.trace_writer import PART_BYTES, TraceWriter
+
+__all__ = ["TraceFile"]
+
+_WRITE_EVERY = 1.0
+_CHUNK = 1 << 20
+"""Bytes that are written without waiting for that second to end: larger buffers cost more to grow."""
+_SHORTEST = 10
+"""Microseconds. A shorter stay in a stage is left out: it could not be seen, and most requests have one."""
+
+_Places = list[tuple[float, int]]
+"""Places in a lane, and when each gets free, as a heap."""
+
+
+class TraceFile:
+    """The trace of one engine. Its methods run on the engine's event loop, and return within microseconds.
+
+    `path` is the file that the user asked for, `program` the process whose requests they are and `command`
+    its command line. A thread writes what is added within about a second, and when the trace is closed, so at
+    most a second of it dies with the process. If the file cannot be written, now or later, one warning
+    says so, and the trace ends there.
+
+    `part_bytes` bounds a file. A full one becomes `run.1.json`, the one before it `run.2.json`, and so on.
+    """
+
+    def __init__(self, path: Path, program: int, command: str, *, part_bytes: int = PART_BYTES) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._pid = program
+        self._request_begins, self._request_ends = span_forms(program, REQUESTS)
+        self._stays = [b"%b,%b" % span_forms(program, lane) for lane in STAGE_LANES]
+        """What is written of a stay in each stage."""
+        self._lines = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+        self._requests: _Places = []
+        self._lanes: dict[str, _Places] = {}
+        self._lane_ids: dict[tuple[str, int], int] = {}
+        self._writer = TraceWriter(path, program, command, part_bytes, names_of_lanes(program))
+
+    def request(
+        self,
+        visits: Sequence[tuple[int, float]],
+        *,
+        number: int,
+        request_id: str | None,
+        sampling_session_id: str | None,
+        prompt_tokens: int | None,
+        outcome: str,
+    ) -> None:
+        """A request has ended, and `outcome` is how: "finished", "cancelled" or the class of its error.
+
+        `visits` are the stages that it was in, by their places in `STAGES`, and when it entered each, on the
+        monotonic clock, oldest first; and at last when it ended, whatever stage that names. For a request
+        that has not ended yet as the trace is closed, that is now, and its outcome is "unfinished".
+        """
+        if self._writer.is_over:
+            return
+        times = [int(time * 1e6) for _, time in visits]  # As `microseconds` does, without its calls.
+        # Viewers give each id a row of its own. A request takes over that of one that had ended when it
+        # began, so there are as many rows as requests at once. Ids of other programs differ, so that traces
+        # can be joined.
+        row = self._pid << 20 | _place(self._requests, times[0], times[-1])
+        details = {
+            "request": number,
+            "request_id": request_id,
+            "sampling_session_id": sampling_session_id,
+            "prompt_tokens": prompt_tokens,
+            "outcome": outcome,
+        }
+        events = [self._request_begins % (times[0], row, self._encode(details))]
+        which = b'{"request":%d}' % number
+        for (stage, _), entered, left in zip(visits, times, times[1:], strict=False):
+            if left - entered >= _SHORTEST:
+                events.append(self._stays[stage] % (entered, row, which, left, row))
+        # Its own end comes last: a line that is torn somewhere has it not.
+        events.append(self._request_ends % (times[-1], row))
+        self._add(b",".join(events))
+
+    def span(self, lane: str, name: str, start: float, end: float, **details: object) -> None:
+        """Something, such as a pause or an outage, went on from `start` to `end` on the monotonic clock."""
+        if self._writer.is_over:
+            return
+        begins, ends = microseconds(start), microseconds(end)
+        lane_id = self._lane_id(lane, _place(self._lanes.setdefault(lane, []), start, end))
+        event = TraceEvent(begins, "X", name, self._pid, lane_id, lane, dur=ends - begins, args=details)
+        self._add(self._encode(event))
+
+    def counter(self, name: str, values: Mapping[str, float]) -> None:
+        """How many there are of something now, such as requests in each stage."""
+        if self._writer.is_over:
+            return
+        now = microseconds(monotonic())
+        event = TraceEvent(now, "C", name, self._pid, self._pid, "counters", args=dict(values))
+        self._add(self._encode(event))
+
+    def close(self) -> None:
+        """Write what is there still, and end the file. Waits for the disk, but not for long."""
+        self.flush()
+        self._writer.close()
+
+    def _lane_id(self, lane: str, place: int) -> int:
+        """The number of a lane, which is named when it is first used. Spans at the same time need several."""
+        lane_id = self._lane_ids.get((lane, place))
+        if lane_id is None:
+            lane_id = self._lane_ids[lane, place] = len(STAGE_LANES) + 2 + len(self._lane_ids)
+            name = lane if place == 0 else f"{lane} ({place + 1})"
+            event = TraceEvent(0, "M", "thread_name", self._pid, lane_id, args={"name": name})
+            # Every file of the trace needs it; the one that is being written gets it now.
+            self._writer.repeat(event)
+            self._add(self._encode(event))
+        return lane_id
+
+    def _add(self, events: bytes) -> None:
+        """One line of the file."""
+        self._lines += b"\n%b," % events
+        if len(self._lines) > _CHUNK:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_WRITE_EVERY, self.flush)
+
+    def flush(self) -> None:
+        """Have what there is written now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._lines:
+            self._writer.write(self._lines)
+            self._lines = bytearray()
+
+
+def _place(places: _Places, start: float, end: float) -> int:
+    """A place that is free from `start` on, taken until `end`: the one free for longest, or a new one."""
+    if places and places[0][0] <= start:
+        place = places[0][1]
+        heapreplace(places, (end, place))
+    else:
+        place = len(places)
+        heappush(places, (end, place))
+    return place
