@@ -195,6 +195,7 @@ async def _serve(hello: Hello) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
     try:
         from tinker_sidecar.engine.http_threads import start_http_threads
+        from tinker_sidecar.onlookers import Onlookers
 
         start_http_threads(besides=_ZMQ_THREADS)
         daemon = Daemon(hello)
@@ -205,24 +206,22 @@ async def _serve(hello: Hello) -> None:
     _spare_the_collector()
     _greet(Greeting())
     await _let_be_watched(daemon, hello)
+    onlookers = Onlookers(daemon.engine, hello.watching, hello.parent)
     await gone.wait()
     # Nobody is left to wait for an orderly end, and requests in flight have no one to go to.
+    onlookers.close()
     remove_folder(hello.folder)
     os._exit(0)
 
 
 async def _let_be_watched(daemon: Daemon, hello: Hello) -> None:
-    """From now on `tinker-sidecar top` has its answers; and Prometheus, if the user wants that."""
+    """From now on `tinker-sidecar top` has its answers."""
     from tinker_sidecar.watch.endpoint import answer_questions
 
     program, command, stats = hello.parent, hello.watching.command, daemon.engine.stats
     daemon.doors.append(
         await answer_questions(hello.folder, program=program, command=command, stats=partial(stats, 0))
     )
-    if hello.watching.metrics:
-        from tinker_sidecar.watch.metrics import serve_metrics
-
-        daemon.doors.append(serve_metrics(hello.watching.metrics, stats))
 
 
 def _spare_the_collector() -> None:

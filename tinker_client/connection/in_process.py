@@ -23,7 +23,7 @@ from tinker_sidecar.processes.room import fill_standard_descriptors
 if TYPE_CHECKING:
     from tinker_client.connection.backend import Backend
     from tinker_sidecar.engine.engine import Engine
-    from tinker_sidecar.watch.metrics import MetricsServer
+    from tinker_sidecar.onlookers import Onlookers
 
 __all__ = ["InProcessHost"]
 
@@ -48,7 +48,7 @@ class InProcessHost:
         self._inbox: deque[Message] = deque()
         self._scheduled = False
         self._stop = asyncio.Event()
-        self._metrics: MetricsServer | None = None
+        self._onlookers: Onlookers | None = None
         self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
         try:
             fill_standard_descriptors()
@@ -89,8 +89,8 @@ class InProcessHost:
 
     def abandon(self) -> None:
         """Let go of a port; its thread did not survive the fork, and the loop's descriptors do no harm."""
-        if self._metrics is not None:
-            self._metrics.abandon()
+        if self._onlookers is not None:
+            self._onlookers.abandon()
 
     def _drain(self) -> None:
         self._scheduled = False
@@ -111,11 +111,9 @@ class InProcessHost:
             self._loop.close()
 
     async def _serve(self) -> None:
-        if address := self._backend.watching.metrics:
-            from tinker_sidecar.watch.metrics import serve_metrics
+        from tinker_sidecar.onlookers import Onlookers
 
-            self._metrics = serve_metrics(address, self._engine.stats)
+        self._onlookers = Onlookers(self._engine, self._backend.watching, os.getpid())
         await self._stop.wait()
-        if self._metrics is not None:
-            self._metrics.close()
+        self._onlookers.close()
         await self._engine.close()

@@ -1,0 +1,73 @@
+"""A trace and metrics of a real engine, in either host."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tinker_client
+from tests.connection import Connect, option
+from tests.waiting import wait_until
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    """What a viewer reads: each line is one event or several."""
+    text = path.read_text()
+    read: list[dict[str, Any]] = json.loads(text[: text.rindex("},") + 1] + "]")
+    return read
+
+
+def test_a_trace(connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    monkeypatch.setenv("TINKER_SIDECAR_TRACE", str(path))
+    connection = connect(*option("fault", "asample:429,first=3"), "--latency=0.1")
+    connection.check_samples(5)
+    unfinished = connection.sampling_client()
+    wait_until(lambda: tinker_client.stats().in_flight == 0)
+    tinker_client.shutdown()
+    assert unfinished is not None
+    read = events(path)
+    outcomes = [event["args"]["outcome"] for event in read if "outcome" in event.get("args", {})]
+    assert outcomes == ["finished"] * 5
+    assert {"server", "submit"} <= {event["name"] for event in read if event["ph"] in "Xb"}
+    assert sum(event["name"] == "429" for event in read) == 3
+    assert any(event["ph"] == "C" for event in read)
+
+
+def test_what_is_unfinished_is_drawn_when_the_engine_ends(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.json"
+    monkeypatch.setenv("TINKER_SIDECAR_TRACE", str(path))
+    client = connect("--latency=60").sampling_client()
+    future = client.sample(tinker_client.ModelInput.from_ints([1]), 1, tinker_client.SamplingParams())
+    wait_until(lambda: tinker_client.stats().in_flight_by_stage["server"] == 1)
+    tinker_client.shutdown()
+    assert future.exception() is not None
+    wait_until(lambda: "unfinished" in path.read_text(), show=path.read_text)
+
+
+def test_a_file_that_cannot_be_written(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning, and sampling goes on."""
+    monkeypatch.setenv("TINKER_SIDECAR_TRACE", str(tmp_path / "no folder" / "run.json"))
+    connect().check_samples(5)
+    wait_until(lambda: "run.json" in caplog.text, show=lambda: caplog.text)
+    assert caplog.text.count("run.json") == 1
+
+
+def test_metrics(connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("TINKER_SIDECAR_METRICS", "39464")
+    caplog.set_level("INFO", "tinker_sidecar")
+    connect().check_samples(5)
+    wait_until(lambda: "metrics of process" in caplog.text, show=lambda: caplog.text)
+    url = caplog.text.partition("are at ")[2].split()[0]
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text = answer.read().decode()
+    assert "tinker_sidecar_requests_submitted_total 5.0" in text
+    assert 'tinker_sidecar_request_stage_seconds_count{stage="server"} 5.0' in text

@@ -1,0 +1,47 @@
+"""Whoever looks on at an engine, as the user wants it: metrics and a trace, in either host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinker_sidecar.engine.engine import Engine
+from tinker_sidecar.ipc.watching import Watching
+
+if TYPE_CHECKING:
+    from tinker_sidecar.watch.metrics import MetricsServer
+    from tinker_sidecar.watch.trace import TraceFile
+
+__all__ = ["Onlookers"]
+
+
+class Onlookers:
+    """Those of `engine`, whose requests are those of process `program`. To be made on its event loop."""
+
+    def __init__(self, engine: Engine, watching: Watching, program: int) -> None:
+        self._engine = engine
+        self._metrics: MetricsServer | None = None
+        self._trace: TraceFile | None = None
+        # What nobody has asked for is not imported either.
+        if watching.metrics:
+            from tinker_sidecar.watch.metrics import serve_metrics
+
+            self._metrics = serve_metrics(watching.metrics, engine.stats)
+        if watching.trace:
+            from tinker_sidecar.watch.trace import TraceFile
+
+            self._trace = TraceFile(Path(watching.trace), program, watching.command)
+            engine.books.observe(self._trace)
+
+    def close(self) -> None:
+        """The engine ends: write down what is there, and give back the port."""
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._trace is not None:
+            self._engine.books.tell_unfinished()
+            self._trace.close()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of what is the parent's."""
+        if self._metrics is not None:
+            self._metrics.abandon()
