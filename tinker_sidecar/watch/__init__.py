@@ -1,0 +1,1 @@
+"""Looking at the program from outside, while it does not take its results."""
