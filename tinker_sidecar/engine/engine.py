@@ -41,7 +41,7 @@ from tinker_sidecar.ipc.protocol import (
     Sample,
     ServiceConfig,
 )
-from tinker_sidecar.ipc.stats import Stats
+from tinker_sidecar.ipc.stats import GilHolder, Stats
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.logs import engine_logger
 
@@ -94,8 +94,10 @@ class Engine:
         """Of the requests to which the client has no answer, the oldest first."""
         self.draws = False
         """Whether somebody wants to know which way each request has gone."""
+        self.gil_holders: Callable[[], list[GilHolder]] = list
+        """Tells who held the program's GIL, if somebody looks."""
         in_process = program == os.getpid()
-        self._clock = Clock(self._ledger.starved, self._is_busy) if in_process else None
+        self._clock = Clock(self._ledger.starved, self.is_busy) if in_process else None
         look = partial(self.stats, most_requests=3, of_process=False)
         self._reporter = Reporter(watching.log_interval, look)
         self.outbox = Outbox(send, self._batch_taken)
@@ -216,7 +218,14 @@ class Engine:
         journeys = [it for it in self._journeys.values() if sampler in (0, it.sample.sampler)]
         sessions = self._open_sessions()
         return make_stats(
-            ledger, journeys, sessions, samplers, self._program, most_requests, of_process=of_process
+            ledger,
+            journeys,
+            sessions,
+            samplers,
+            self._program,
+            most_requests,
+            self.gil_holders(),
+            of_process=of_process,
         )
 
     def _waiting_in(self, session: int) -> tuple[int, float]:
@@ -312,7 +321,8 @@ class Engine:
             journey.enter(END)
         return journey
 
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Whether there are requests to which the client has no answer."""
         return bool(self._journeys)
 
     def _batch_taken(self, waited: float) -> None:

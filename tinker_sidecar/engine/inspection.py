@@ -21,6 +21,7 @@ from tinker_sidecar.engine.sampler import Sampler
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.ipc.stats import (
     STAGES,
+    GilHolder,
     LimitStats,
     ProcessStats,
     RequestStats,
@@ -41,6 +42,7 @@ def make_stats(
     samplers: Mapping[int, Sampler],
     program: int,
     most_requests: int,
+    gil_holders: list[GilHolder],
     *,
     of_process: bool,
 ) -> Stats:
@@ -67,6 +69,7 @@ def make_stats(
         sessions=[_session(session, now) for session in sessions],
         samplers=[_sampler(sampler, under_way[number]) for number, sampler in samplers.items()],
         process=_process() if of_process else _UNKNOWN,
+        gil=gil_holders,
         pending=[_request(journey, samplers, now) for journey in journeys[:most_requests]],
     )
 
