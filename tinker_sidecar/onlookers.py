@@ -1,7 +1,9 @@
-"""Whoever looks on at an engine, as the user wants it: metrics and a trace, in either host."""
+"""Whoever looks on at an engine, as the user wants it."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,9 +34,20 @@ class Onlookers:
 
             self._trace = TraceFile(Path(watching.trace), program, watching.command)
             engine.books.observe(self._trace)
+        self._gil_watch: asyncio.Task[None] | None = None
+        # In process nothing of ours runs while the GIL is held: there the client has another process look.
+        if watching.who and program != os.getpid():
+            from tinker_sidecar.watch.gil_watch import GilWatch
+
+            outbox = engine.outbox
+            watch = GilWatch(program, lambda: outbox.waiting_since, lambda: outbox.starved, engine.books.span)
+            engine.books.gil_holders = watch.holders
+            self._gil_watch = asyncio.get_running_loop().create_task(watch.run())
 
     def close(self) -> None:
         """The engine ends: write down what is there, and give back the port."""
+        if self._gil_watch is not None:
+            self._gil_watch.cancel()
         if self._metrics is not None:
             self._metrics.close()
         if self._trace is not None:

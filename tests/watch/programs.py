@@ -1,113 +1,92 @@
-"""Programs that write traces, in processes of their own."""
+"""Programs that hold their GIL, or block their event loop, to be looked at."""
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["COMMAND", "HISTORY", "start", "traced"]
+__all__ = ["BASE_PYTHON", "HOGS", "REGEX_FOR_EVER", "VERSIONS", "WAITED", "line_of", "python", "running"]
 
-COMMAND = "python train.py --config math.yaml"
+VERSIONS = ("3.11", "3.12", "3.13")
 
-PRELUDE = f"""
-import asyncio, logging, os, random, resource, sys
-from pathlib import Path
-from time import monotonic, sleep
-from tinker_sidecar.ipc.stats import STAGES
-from tinker_sidecar.watch.trace import TraceFile
+BASE_PYTHON = str(Path(sys.executable).resolve())
+"""The interpreter that our environment was made with, beside which the environment's scripts are not."""
 
-logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
-PATH = Path(sys.argv[1])
+WAITED = r"results waited \d+\.\d s( of the last \d+\.\d s)? for this program"
+"""How each warning begins."""
 
-def open_trace(**options):
-    return TraceFile(PATH, os.getpid(), {COMMAND!r}, **options)
+REGEX_FOR_EVER = """
+import re, threading
 
-def say(word):
-    print(word, flush=True)
+def grade():
+    re.match("(a+)+$", "a" * 60 + "b")
 
-def add(trace, number, start, *, outcome="finished", **stages):
-    "A request that began at `start` and was in these stages, one after the other, for so many seconds."
-    visits = []
-    for stage, seconds in stages.items():
-        visits.append((STAGES.index(stage), start))
-        start += seconds
-    trace.request(
-        [*visits, (len(STAGES), start)],
-        number=number,
-        request_id=f"0bec0241-9cd1-45b3-89b2-fc0958819e46:sample:0:{{number}}",
-        sampling_session_id="0bec0241-9cd1-45b3-89b2-fc0958819e46:sample:0",
-        prompt_tokens=100,
-        outcome=outcome,
-    )
-
-def fill(trace, count):
-    "Requests one after the other, of a second each."
-    for number in range(count):
-        add(trace, number, 1000.0 + number, server=0.9, delivery=0.1)
+threading.Thread(target=grade, name="grader").start()
 """
 
-HISTORY = """
-async def main():
-    "A minute in which first the server throttles, then it is down, and then the program holds its GIL."
-    chance, now = random.Random(1), monotonic()
-    trace, began = open_trace(), now - 60
-    hold = began + 34, began + 47
-    ends, number = [began + chance.random() for _ in range(64)], 0
-    requests = []
-    while (slot := min(range(64), key=ends.__getitem__)) is not None and ends[slot] < now - 2:
-        start = ends[slot]
-        throttled = 2.5 * chance.random() if 10 < start - began < 18 else 0.0
-        down = max(0.0, began + 29 - start) if 25 < start - began < 29 else 0.0
-        stages = {
-            "client": 0.001,
-            "limits": throttled,
-            "submit": 0.02 + down,
-            "server": chance.lognormvariate(-0.2, 0.4),
-            "fetch": 0.01 + 0.02 * chance.random(),
-            "delivery": 0.002,
-        }
-        end = start + sum(stages.values())
-        if hold[0] < end < hold[1]:
-            stages["delivery"] += hold[1] - end
-            end = hold[1]
-        outcome = "finished" if chance.random() < 0.99 else "RequestFailedError"
-        requests.append((end, number, start, outcome, stages))
-        ends[slot], number = end + 0.05, number + 1
-    for end, number, start, outcome, stages in sorted(requests, key=lambda request: request[0]):
-        add(trace, number, start, outcome=outcome, **stages)
-    for beat in range(6):
-        trace.span("heartbeats", "session-1", began + 10 * beat, began + 10 * beat + 0.02, status=200)
-    for pause in range(8):
-        trace.span("throttled", "429", began + 10 + pause, began + 10.7 + pause, limit=48)
-    trace.span("unreachable", "connection refused", began + 25, began + 29, base_url="http://127.0.0.1:8000")
-    trace.span("starved", "grade() at grader.py:41 (re.match)", *hold, thread="grader")
-    trace.span("starved", "tokenize() at train.py:88", began + 52, began + 53.2, thread="MainThread")
-    trace.span("starved", "results wait for the program", began + 33.8, began + 47.1)
-    trace.span("starved", "results wait for the program", began + 55, began + 57)
-    trace.counter("in flight", {"server": 60, "delivery": 4})
-    trace.close()
+HOGS = """
+import threading
 
-asyncio.run(main())
+def add():
+    while True:
+        sum(range(100))
+
+def join():
+    while True:
+        " ".join(map(str, range(100)))
+
+def sort():
+    while True:
+        sorted(range(100, 0, -1))
+
+def count():
+    number = 0
+    while True:
+        number += 1
+        number -= 1
+
+for function in (add, join, sort, count):
+    threading.Thread(target=function, name=f"hog {function.__name__}").start()
 """
 
 
-def start(code: str, path: Path) -> subprocess.Popen[str]:
-    """A program that writes a trace to `path`, as the leader of a process group, as a shell would have it."""
-    return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + code, str(path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,
-    )
+def line_of(code: str, text: str) -> int:
+    """The number of the line of `code` that has `text` in it, from 1."""
+    return code[: code.index(text)].count("\n") + 1
 
 
-def traced(code: str, path: Path) -> list[str]:
-    """What a program has logged that has come to its end."""
-    process = start(code, path)
-    output, errors = process.communicate(timeout=50)
-    assert (process.returncode, output) == (0, ""), errors
-    return errors.splitlines()
+@functools.cache
+def python(version: str) -> str | None:
+    """An interpreter of this version: ours, one on `PATH`, or one that pyenv keeps; None: there is none."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [shutil.which(f"python{version}"), *map(str, kept.glob(f"{version}.*/bin/python"))]
+    return next((it for it in candidates if it is not None and _is_of(it, version)), None)
+
+
+@contextmanager
+def running(
+    folder: Path, name: str, code: str, interpreter: str = sys.executable
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs `code` from a file called `name`; killed in the end."""
+    (folder / name).write_text(code)
+    with subprocess.Popen(
+        [interpreter, str(folder / name)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=folder
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _is_of(interpreter: str, version: str) -> bool:
+    """A name on `PATH` may be a version manager's, and run nothing."""
+    command = [interpreter, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == version

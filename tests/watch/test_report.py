@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.watch.chromium import Page, chromium, needs_chromium
-from tests.watch.programs import COMMAND, HISTORY, traced
+from tests.watch.traced_programs import COMMAND, HISTORY, traced
 from tinker_sidecar.ipc.stats import STAGES
 from tinker_sidecar.watch.advice import ADVICE
 from tinker_sidecar.watch.charts import TimeAxis, averages, nice_step, stacked_areas

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_until
-from tests.watch.programs import HISTORY, start, traced
+from tests.watch.traced_programs import HISTORY, start, traced
 from tinker_sidecar.watch.trace_files import KEPT
 from tinker_sidecar.watch.trace_reading import read_trace
 

@@ -39,12 +39,10 @@ class Books:
         """What happened to all requests."""
         self.journeys: dict[int, Journey] = {}
         """Of the requests to which the client has no answer, the oldest first."""
-        self.starved = 0.0
-        """Seconds for which results have waited for the program."""
         self.gil_holders: Callable[[], list[GilHolder]] = list
         """Tells who held the GIL meanwhile, if somebody watches that."""
         self._observer: Observer | None = None
-        self._clock = Clock(self._was_starved, self._is_busy) if shares_gil else None
+        self._clock = Clock(self._was_starved, self.is_busy) if shares_gil else None
 
     def begin(self, sample: Sample, spec: EncodedSpec) -> Journey:
         """A request has come."""
@@ -116,11 +114,11 @@ class Books:
                 )
         return journey
 
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Whether any request is under way."""
         return bool(self.journeys)
 
     def _was_starved(self, seconds: float) -> None:
-        self.starved += seconds
         self.ledger.starved(seconds)
         if seconds > _WORTH_DRAWING:
             now = monotonic()

@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -187,15 +186,6 @@ class Engine:
         self._close(self._samplers.pop(message.sampler, None))
 
     # For people
-
-    def waiting_since(self) -> float | None:
-        """Since when results have waited for the program, by `monotonic`; None if none do."""
-        return self.outbox.waiting_since
-
-    def starved(self) -> float:
-        """Seconds for which results have waited for the program, all in all."""
-        since = self.outbox.waiting_since
-        return self.books.starved + (0.0 if since is None else monotonic() - since)
 
     def stats(self, sampler: int = 0, most_requests: int = 0, *, of_process: bool = True) -> Stats:
         """What has happened and what is under way, all in all or at one sampler.
