@@ -17,6 +17,7 @@ from rich.table import Table
 from timelines import plot_timelines
 
 from tinker_client.local_server import start_local_server
+from tinker_sidecar.ipc.stats import STAGES
 
 __all__ = ["compare_hosts"]
 
@@ -45,6 +46,7 @@ def compare_hosts(command: list[str], plot: Path) -> None:
     with closing(start_local_server("tiny")) as server, tempfile.TemporaryDirectory() as folder:
         seen = {host: _run_in(host, command, server.base_url, Path(folder) / "run.json") for host in HOSTS}
     console.print(_table(seen))
+    console.print(_where_the_time_went(seen))
     plot_timelines(seen, plot)
     console.print(f"Heartbeats and completions over time: {plot}")
 
@@ -69,6 +71,22 @@ def _table(seen: dict[str, tuple[Run, Session]]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     return table
+
+
+def _where_the_time_went(seen: dict[str, tuple[Run, Session]]) -> Table:
+    """By stage, as `tinker_client.stats()` tells it; "delivery" is the program's own doing."""
+    table = Table("where the time went", *seen)
+    runs = [run for run, _ in seen.values()]
+    for stage in STAGES:
+        table.add_row(stage, *(f"{_share(run, stage):.0%}" for run in runs))
+    table.add_row("kept waiting by", *("\n".join(run.gil_holders[:1]) or "not seen" for run in runs))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _share(run: Run, stage: str) -> float:
+    return run.stages[stage] / sum(run.stages.values())
 
 
 def _length(span: tuple[float, float]) -> float:

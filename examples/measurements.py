@@ -13,6 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tinker_client import Stats
+
 __all__ = ["Run", "Session", "newest_session"]
 
 
@@ -26,6 +28,10 @@ class Run:
     latencies: list[float] = field(default_factory=list)
     """One a request: from `sample` to the completion of its future."""
     rewards: list[float] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+    """The seconds of all requests, by the stage that they were spent in."""
+    gil_holders: list[str] = field(default_factory=list)
+    """Who kept results waiting, the worst first."""
 
     def watch(self, requests: Iterable[Future[Any]]) -> None:
         """Note how long each of `requests`, just submitted, takes."""
@@ -44,6 +50,11 @@ class Run:
         started = time.monotonic()
         yield
         self.gil_held = (started, time.monotonic())
+
+    def look_back(self, stats: Stats) -> None:
+        """Note where the time went."""
+        self.stages = {name: stage.total for name, stage in stats.since_start.stages.items()}
+        self.gil_holders = [holder.place for holder in stats.gil]
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))

@@ -23,6 +23,7 @@ from grader import grade, runaway_completion, runaway_length
 from measurements import Run
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+import tinker_client
 from tinker_client import APIFuture, SamplingClient, ServiceClient, types
 from tinker_sidecar.local_server.engines.tiny.problems import Problem, generate_problems
 
@@ -136,6 +137,7 @@ def run_loop(config: Config, runaway: str, title: str) -> Run:
         sampling_client = service_client.create_sampling_client(base_model=config.base_model)
         loop = GradingLoop(config, sampling_client, runaway, progress)
         loop.train()
+        loop.run.look_back(tinker_client.stats())
     return loop.run
 
 

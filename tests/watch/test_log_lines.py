@@ -99,8 +99,8 @@ def test_a_summary(connect: Connect, lines: Lines, monkeypatch: pytest.MonkeyPat
     [
         ("TINKER_SIDECAR_LOG", "loud", "TINKER_SIDECAR_LOG must be one of debug, info, warning, got 'loud'"),
         ("TINKER_SIDECAR_LOG_INTERVAL", "-1", "TINKER_SIDECAR_LOG_INTERVAL must be seconds"),
-        ("TINKER_SIDECAR_METRICS", "no port", "TINKER_SIDECAR_METRICS must be a port or HOST:PORT"),
-        ("TINKER_SIDECAR_METRICS", "70000", "TINKER_SIDECAR_METRICS must be a port or HOST:PORT"),
+        ("TINKER_SIDECAR_METRICS", "no port", "TINKER_SIDECAR_METRICS is not [HOST:]PORT"),
+        ("TINKER_SIDECAR_METRICS", "70000", "TINKER_SIDECAR_METRICS is not [HOST:]PORT"),
         ("TINKER_SIDECAR_WHO", "maybe", "TINKER_SIDECAR_WHO must be 1"),
     ],
 )
