@@ -147,7 +147,7 @@ def test_live(stand_in: StandIns, terminal: Callable[..., Terminal]) -> None:
     two.end()
     wait_until(lambda: f"{two.pid}" not in "\n".join(screen.screen))
     screen.press("q")
-    assert screen.process.wait(10) == 0
+    assert screen.wait() == 0
     assert screen.is_as_before
 
 
@@ -211,7 +211,7 @@ def test_however_it_ends_the_terminal_is_as_before(how: str, terminal: Callable[
         screen.press("\x03")
     else:
         screen.process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGHUP)
-    assert screen.process.wait(10) == 0
+    assert screen.wait() == 0
     assert screen.is_as_before
     assert "\x1b[?1049l" in screen.written
 
