@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 
 import psutil
 import pytest
@@ -39,11 +40,9 @@ def test_two_programs_at_once(launch: Launch) -> None:
         program.expect("sampled")
     sidecars = {sidecar.ppid(): sidecar.pid for sidecar in programs[0].sidecars()}
     for program in programs:
-        one = listed(program.pid)
-        assert one is not None
+        one = listed_with(20, program.pid)
         assert (one["pid"], one["program"], one["answers"]) == (sidecars[program.pid], program.pid, True)
         assert "from tinker_client import ServiceClient" in one["command"]
-        assert one["stats"]["since_start"]["finished"] == 20
         assert one["stats"]["process"]["pid"] == one["pid"]
     end_well(*programs)
     assert listed(programs[0].pid) is None
@@ -53,10 +52,22 @@ def test_after_thousands_of_requests(launch: Launch) -> None:
     """When Python has collected its garbage, too."""
     program = launch(SAMPLING.replace("range(20))\nsay", "range(4000))\nsay"))
     program.expect("sampled")
-    one = listed(program.pid)
-    assert one is not None
-    assert one["stats"]["since_start"]["finished"] == 4000
+    listed_with(4000, program.pid)
     end_well(program)
+
+
+def listed_with(finished: int, pid: int) -> dict[str, Any]:
+    """Once the sidecar has heard that the program has so many results: a moment after it has."""
+    found: list[dict[str, Any]] = []
+
+    def has_heard() -> bool:
+        one = listed(pid)
+        assert one is not None
+        found[:] = [one]
+        return bool(one["stats"]["since_start"]["finished"] == finished)
+
+    wait_until(has_heard, show=lambda: found)
+    return found[0]
 
 
 def test_a_sidecar_that_is_stopped_is_shown_as_such(launch: Launch) -> None:
