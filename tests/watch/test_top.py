@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
@@ -85,6 +86,10 @@ def test_a_sidecar_that_is_stopped_is_shown_as_such(launch: Launch) -> None:
     status, text, _ = run("top", "--once")
     assert status == 0
     assert f"{sidecar.pid} does not answer" in text
+    # A command line that is too long is cut, not wrapped.
+    command = text.partition(f"{sidecar.pid} does not answer")[2].splitlines()[1]
+    assert command.startswith(f"  {sys.executable} -c import os, signal")
+    assert (len(command), command[-1]) == (80, "…")
 
     sidecar.resume()
     end_well(stopped, other)
