@@ -18,8 +18,7 @@ def main() -> None:
     console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)
     head, entries = sidecars_screen(asyncio.run(ask_all()), "pid")
     for line in (*head, *(line for entry in entries for line in entry)):
-        line.no_wrap, line.overflow = True, "ellipsis"
-        console.print(line)
+        console.print(line, no_wrap=True, overflow="ellipsis")
     console.save_svg(str(PICTURE), title="tinker-sidecar top")
     print(PICTURE)
 

@@ -97,6 +97,11 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
+    def wait(self) -> int:
+        """For its exit status. A terminal that nobody reads would soon have it wait, so this one is read."""
+        wait_until(lambda: (self.written, self.process.poll() is not None)[1])
+        return self.process.wait()
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()

@@ -82,8 +82,10 @@ def value(text: str, series: str) -> float:
 
 def test_what_there_is_to_see(measured: Callable[..., Program]) -> None:
     program = measured("0")
-    text = page(address_of(program))
-    assert value(text, 'tinker_sidecar_requests_total{outcome="finished"}') == 20
+    address = address_of(program)
+    # The program has its results a moment before the sidecar hears that it has.
+    wait_until(lambda: value(page(address), 'tinker_sidecar_requests_total{outcome="finished"}') == 20)
+    text = page(address)
     assert value(text, "tinker_sidecar_requests_submitted_total") == 20
     assert value(text, 'tinker_sidecar_tokens_total{kind="prompt"}') == 20
     assert value(text, 'tinker_sidecar_tokens_total{kind="completion"}') == 80

@@ -68,7 +68,12 @@ def test_metrics(connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pyte
     connect().check_samples(5)
     wait_until(lambda: "metrics of process" in caplog.text, show=lambda: caplog.text)
     url = caplog.text.partition("are at ")[2].split()[0]
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        text = answer.read().decode()
-    assert "tinker_sidecar_requests_submitted_total 5.0" in text
-    assert 'tinker_sidecar_request_stage_seconds_count{stage="server"} 5.0' in text
+
+    def page() -> str:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    assert "tinker_sidecar_requests_submitted_total 5.0" in page()
+    # The program has its results a moment before the sidecar hears that it has.
+    wait_until(lambda: 'tinker_sidecar_request_stage_seconds_count{stage="server"} 5.0' in page(), show=page)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 
 import psutil
 import pytest
@@ -39,11 +41,9 @@ def test_two_programs_at_once(launch: Launch) -> None:
         program.expect("sampled")
     sidecars = {sidecar.ppid(): sidecar.pid for sidecar in programs[0].sidecars()}
     for program in programs:
-        one = listed(program.pid)
-        assert one is not None
+        one = listed_with(20, program.pid)
         assert (one["pid"], one["program"], one["answers"]) == (sidecars[program.pid], program.pid, True)
         assert "from tinker_client import ServiceClient" in one["command"]
-        assert one["stats"]["since_start"]["finished"] == 20
         assert one["stats"]["process"]["pid"] == one["pid"]
     end_well(*programs)
     assert listed(programs[0].pid) is None
@@ -53,10 +53,22 @@ def test_after_thousands_of_requests(launch: Launch) -> None:
     """When Python has collected its garbage, too."""
     program = launch(SAMPLING.replace("range(20))\nsay", "range(4000))\nsay"))
     program.expect("sampled")
-    one = listed(program.pid)
-    assert one is not None
-    assert one["stats"]["since_start"]["finished"] == 4000
+    listed_with(4000, program.pid)
     end_well(program)
+
+
+def listed_with(finished: int, pid: int) -> dict[str, Any]:
+    """Once the sidecar has heard that the program has so many results: a moment after it has."""
+    found: list[dict[str, Any]] = []
+
+    def has_heard() -> bool:
+        one = listed(pid)
+        assert one is not None
+        found[:] = [one]
+        return bool(one["stats"]["since_start"]["finished"] == finished)
+
+    wait_until(has_heard, show=lambda: found)
+    return found[0]
 
 
 def test_a_sidecar_that_is_stopped_is_shown_as_such(launch: Launch) -> None:
@@ -74,6 +86,10 @@ def test_a_sidecar_that_is_stopped_is_shown_as_such(launch: Launch) -> None:
     status, text, _ = run("top", "--once")
     assert status == 0
     assert f"{sidecar.pid} does not answer" in text
+    # A command line that is too long is cut, not wrapped.
+    command = text.partition(f"{sidecar.pid} does not answer")[2].splitlines()[1]
+    assert command.startswith(f"  {sys.executable} -c import os, signal")
+    assert (len(command), command[-1]) == (80, "…")
 
     sidecar.resume()
     end_well(stopped, other)
@@ -147,7 +163,7 @@ def test_live(stand_in: StandIns, terminal: Callable[..., Terminal]) -> None:
     two.end()
     wait_until(lambda: f"{two.pid}" not in "\n".join(screen.screen))
     screen.press("q")
-    assert screen.process.wait(10) == 0
+    assert screen.wait() == 0
     assert screen.is_as_before
 
 
@@ -211,7 +227,7 @@ def test_however_it_ends_the_terminal_is_as_before(how: str, terminal: Callable[
         screen.press("\x03")
     else:
         screen.process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGHUP)
-    assert screen.process.wait(10) == 0
+    assert screen.wait() == 0
     assert screen.is_as_before
     assert "\x1b[?1049l" in screen.written
 

@@ -23,11 +23,11 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Print one picture and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one picture as JSON and end.")] = False,
 ) -> None:
-    """Show your sidecars on this machine: how busy they are, and who is slow.
+    """Show your sidecars on this machine, live: who is slow?
 
-    Once a second, until you press q. If this is not a terminal, one picture is printed. A letter in a bar is
-    an eighth of the requests in flight, by where they are: c client, l limits, u submit, s server, f fetch,
-    d delivery.
+    Anew each second, until you press q. If this is not a terminal, one picture is printed. A letter in a bar
+    is an eighth of the requests in flight, by where they are: c client, l limits, u submit, s server,
+    f fetch, d delivery.
     """
     if as_json:
         print(_json([_plain(seen) for seen in asyncio.run(ask_all())]))

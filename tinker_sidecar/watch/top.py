@@ -36,8 +36,8 @@ def show_once(seen: Sequence[Seen]) -> None:
     """Print one picture of the sidecars."""
     console = Console(highlight=False)
     head, entries = sidecars_screen(seen, "pid")
-    for line in (*head, *(line for entry in entries for line in entry)):
-        console.print(_cropped(line))
+    # As a group, whose lines are cropped one by one: `print` makes one text of those that it is given.
+    console.print(Group(*map(_cropped, head), *(_cropped(line) for entry in entries for line in entry)))
 
 
 def show_live() -> None:
