@@ -344,6 +344,7 @@ asyncio.run(main())
     recording = read_trace(path)
     assert recording.requests == 2
     assert recording.files == [path.with_name("run.1.json"), path]
+    assert recording.spans == []  # Nobody has died.
 
 
 def test_a_new_run_takes_the_place_of_the_one_before(path: Path) -> None:

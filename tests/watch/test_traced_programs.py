@@ -80,6 +80,7 @@ def test_the_trace_of_a_sidecar_that_is_killed_goes_on(launch: Launch, temporary
     program.expect("sampled again")
     recording = wait_for(path, 60)
     assert recording.files == [path.with_name("run.1.json"), path]
+    assert [span.name for span in recording.spans if span.lane == "restarts"] == ["a dead engine is replaced"]
     program.go_on()
     program.wait()
     program.assert_nothing_left()

@@ -12,6 +12,7 @@ import msgspec
 
 from tinker_sidecar.watch.trace_events import (
     REQUESTS,
+    RESTARTS,
     STAGE_LANES,
     TraceEvent,
     microseconds,
@@ -53,7 +54,7 @@ class TraceFile:
         self._timer: asyncio.TimerHandle | None = None
         self._requests: _Places = []
         self._lanes: dict[str, _Places] = {}
-        self._lane_ids: dict[str, int] = {}
+        self._lane_ids = {RESTARTS.name: RESTARTS.number}
         self._writer = TraceWriter(path, program, command, part_bytes, names_of_lanes(program))
 
     def request(
@@ -132,7 +133,7 @@ class TraceFile:
         """The number of a lane, which is named when it is first used."""
         lane_id = self._lane_ids.get(lane)
         if lane_id is None:
-            lane_id = self._lane_ids[lane] = len(STAGE_LANES) + 2 + len(self._lane_ids)
+            lane_id = self._lane_ids[lane] = RESTARTS.number + len(self._lane_ids)
             event = TraceEvent(0, "M", "thread_name", self._pid, lane_id, args={"name": lane})
             # Every file of the trace needs it; the one that is being written gets it now.
             self._writer.repeat(event)
