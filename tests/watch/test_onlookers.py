@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 import tinker_client
-from tests.connection import Connect, option
+from tests.connection import PARAMS, Connect, option, prompt
 from tests.waiting import wait_until
+from tests.watch.test_blame import hold_the_gil
+from tinker_sidecar.watch.trace_reading import read_trace
 
 
 def events(path: Path) -> list[dict[str, Any]]:
@@ -35,8 +38,25 @@ def test_a_trace(connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert outcomes == ["finished"] * 5
     begun = [event["name"] for event in read if event["ph"] == "b"]
     assert all(any(stage in name for name in begun) for stage in ("limits", "submit", "server")), begun
-    assert sum(event["name"] == "429" for event in read) == 3
+    assert [span.name for span in read_trace(path).spans if span.lane == "throttled"] == ["429"] * 3
     assert any(event["ph"] == "C" for event in read)
+
+
+def test_a_trace_blames_a_program_that_holds_the_gil(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the figures do, in whichever host."""
+    path = tmp_path / "run.json"
+    monkeypatch.setenv("TINKER_SIDECAR_TRACE", str(path))
+    client = connect("--latency=0.2").sampling_client()
+    futures = [client.sample(prompt(number), 2, PARAMS) for number in range(30)]
+    time.sleep(0.1)
+    hold_the_gil(3.0)
+    for future in futures:
+        future.result(60)
+    tinker_client.shutdown()
+    seconds = {stage: sum(times) for stage, times in read_trace(path).seconds.items()}
+    assert seconds["delivery"] > 0.6 * sum(seconds.values()), seconds
 
 
 def test_what_is_unfinished_is_drawn_when_the_engine_ends(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -118,24 +118,28 @@ asyncio.run(main())
     assert len({row for _, row, *_ in found}) == 4
 
 
-def test_spans_at_the_same_time_are_in_several_lanes(path: Path) -> None:
+def test_spans_at_the_same_time_share_one_more_lane(path: Path) -> None:
+    """Such as the pauses of all requests that a server refuses."""
     code = """
 async def main():
     trace = open_trace()
-    for number in range(10):
-        trace.span("heartbeats", "session-1", 1000.0 + number, 1000.5 + number)
-        trace.span("heartbeats", "session-2", 1000.2 + number, 1000.7 + number)
+    for number in range(100):
+        trace.span("throttled", "429", 1000.0, 1001.0 + number, limit=number)
     trace.close()
 
 asyncio.run(main())
 """
     traced(code, path)
 
-    lanes = defaultdict(list)
-    for event in events_in(path):
-        if event["ph"] == "X":
-            lanes[event["tid"]].append(event["name"])
-    assert sorted(map(len, lanes.values())) == [10, 10]
+    events = events_in(path)
+    assert len([event for event in events if event["ph"] == "X"]) == 1
+    assert Counter(name for name, *_ in intervals(events)) == {"throttled, more at once": 99}
+    names = [event["args"]["name"] for event in events if event["name"] == "thread_name"]
+    assert names[-2:] == ["throttled", "throttled, more at once"]
+    spans = read_trace(path).spans
+    assert [(span.lane, span.name, span.end, span.details) for span in spans] == [
+        ("throttled", "429", 1001.0 + number, {"limit": number}) for number in range(100)
+    ]
 
 
 def test_a_stay_too_short_to_be_seen_is_left_out(path: Path) -> None:
@@ -340,6 +344,7 @@ asyncio.run(main())
     recording = read_trace(path)
     assert recording.requests == 2
     assert recording.files == [path.with_name("run.1.json"), path]
+    assert recording.spans == []  # Nobody has died.
 
 
 def test_a_new_run_takes_the_place_of_the_one_before(path: Path) -> None:

@@ -77,6 +77,8 @@ class Journey:
             # It was ready for the program all the while, as far as anybody can tell.
             self.figures[DELIVERY] += late
             waited -= late
+            if self.visits is not None:
+                self.visits.append((DELIVERY, now - late))
         self.figures[self.stage] += waited
         self.stage = stage
         self.since = now

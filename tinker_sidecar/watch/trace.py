@@ -12,6 +12,7 @@ import msgspec
 
 from tinker_sidecar.watch.trace_events import (
     REQUESTS,
+    RESTARTS,
     STAGE_LANES,
     TraceEvent,
     microseconds,
@@ -53,7 +54,7 @@ class TraceFile:
         self._timer: asyncio.TimerHandle | None = None
         self._requests: _Places = []
         self._lanes: dict[str, _Places] = {}
-        self._lane_ids: dict[tuple[str, int], int] = {}
+        self._lane_ids = {RESTARTS.name: RESTARTS.number}
         self._writer = TraceWriter(path, program, command, part_bytes, names_of_lanes(program))
 
     def request(
@@ -99,10 +100,21 @@ class TraceFile:
         """Something, such as a pause or an outage, went on from `start` to `end` on the monotonic clock."""
         if self._writer.is_over:
             return
-        begins, ends = microseconds(start), microseconds(end)
-        lane_id = self._lane_id(lane, _place(self._lanes.setdefault(lane, []), start, end))
-        event = TraceEvent(begins, "X", name, self._pid, lane_id, lane, dur=ends - begins, args=details)
-        self._add(self._encode(event))
+        pid, begins, ends = self._pid, microseconds(start), microseconds(end)
+        place = _place(self._lanes.setdefault(lane, []), start, end)
+        if place == 0:
+            event = TraceEvent(
+                begins, "X", name, pid, self._lane_id(lane), lane, dur=ends - begins, args=details
+            )
+            self._add(self._encode(event))
+            return
+        # There may be hundreds at once, such as a pause for each request that the server refused. They share
+        # one more lane, as requests do. Viewers make a lane of what has one name.
+        more = f"{lane}, more at once"
+        lane_id, row = self._lane_id(more), pid << 20 | place
+        begin = TraceEvent(begins, "b", more, pid, lane_id, lane, row, args={**details, "what": name})
+        end_of_it = TraceEvent(ends, "e", more, pid, lane_id, lane, row)
+        self._add(self._encode(begin) + b"," + self._encode(end_of_it))
 
     def counter(self, name: str, values: Mapping[str, float]) -> None:
         """How many there are of something now, such as requests in each stage."""
@@ -117,13 +129,12 @@ class TraceFile:
         self.flush()
         self._writer.close()
 
-    def _lane_id(self, lane: str, place: int) -> int:
-        """The number of a lane, which is named when it is first used. Spans at the same time need several."""
-        lane_id = self._lane_ids.get((lane, place))
+    def _lane_id(self, lane: str) -> int:
+        """The number of a lane, which is named when it is first used."""
+        lane_id = self._lane_ids.get(lane)
         if lane_id is None:
-            lane_id = self._lane_ids[lane, place] = len(STAGE_LANES) + 2 + len(self._lane_ids)
-            name = lane if place == 0 else f"{lane} ({place + 1})"
-            event = TraceEvent(0, "M", "thread_name", self._pid, lane_id, args={"name": name})
+            lane_id = self._lane_ids[lane] = RESTARTS.number + len(self._lane_ids)
+            event = TraceEvent(0, "M", "thread_name", self._pid, lane_id, args={"name": lane})
             # Every file of the trace needs it; the one that is being written gets it now.
             self._writer.repeat(event)
             self._add(self._encode(event))

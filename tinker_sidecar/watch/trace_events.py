@@ -15,6 +15,7 @@ from tinker_sidecar.ipc.stats import STAGES
 
 __all__ = [
     "REQUESTS",
+    "RESTARTS",
     "STAGE_LANES",
     "Origin",
     "TraceEvent",
@@ -26,7 +27,7 @@ __all__ = [
 
 
 class TraceLane(NamedTuple):
-    """A lane of requests."""
+    """A lane that every trace has."""
 
     number: int
     name: str
@@ -39,6 +40,10 @@ REQUESTS = TraceLane(1, "0 request", "request")
 
 STAGE_LANES = tuple(TraceLane(place + 2, f"{place + 1} {stage}", stage) for place, stage in enumerate(STAGES))
 """The lane of each stage, in their order."""
+
+
+RESTARTS = TraceLane(STAGE_LANES[-1].number + 1, "restarts", "restarts")
+"""The lane of restarts, which whoever finds the trace of a dead engine knows of."""
 
 
 class TraceEvent(msgspec.Struct, gc=False):
@@ -80,10 +85,10 @@ def microseconds(seconds: float) -> int:
 
 
 def names_of_lanes(pid: int) -> list[TraceEvent]:
-    """Names and order of the lanes of requests."""
+    """Names and order of the lanes that every trace has."""
     return [
         event
-        for lane in (REQUESTS, *STAGE_LANES)
+        for lane in (REQUESTS, *STAGE_LANES, RESTARTS)
         for event in (
             TraceEvent(0, "M", "thread_name", pid, lane.number, args={"name": lane.name}),
             TraceEvent(0, "M", "thread_sort_index", pid, lane.number, args={"sort_index": lane.number}),

@@ -13,13 +13,24 @@ import os
 import stat
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from tinker_sidecar.watch.trace_events import Origin, TraceEvent
 
-__all__ = ["KEPT", "NotOurTraceError", "claim", "group_of", "identity_of", "origin_in", "parts_of", "rotate"]
+__all__ = [
+    "KEPT",
+    "Claim",
+    "NotOurTraceError",
+    "claim",
+    "group_of",
+    "identity_of",
+    "origin_in",
+    "parts_of",
+    "rotate",
+]
 
 KEPT = 8
 """Files of one trace, the one that is being written among them."""
@@ -37,20 +48,27 @@ def parts_of(path: Path) -> list[Path]:
     return [path, *(path.with_name(f"{path.stem}.{number}{path.suffix}") for number in range(1, KEPT))]
 
 
-def claim(path: Path, program: int) -> tuple[Path, int]:
-    """The file that the trace of process `program` goes to, and an open descriptor of it, empty and locked.
+class Claim(NamedTuple):
+    """A file that is ours to write."""
 
-    Raises `OSError` if there can be none.
-    """
+    path: Path
+    descriptor: int
+    """Open, empty and locked."""
+    broke_off: float | None = None
+    """If an engine of this process died over the trace that was there: when, in seconds since 1970."""
+
+
+def claim(path: Path, program: int) -> Claim:
+    """The file that the trace of process `program` goes to. Raises `OSError` if there can be none."""
     path = Path(os.path.realpath(path))  # What is renamed is then the file, and not a link to it.
     own = path.with_name(f"{path.stem}-{program}{path.suffix}")
     for candidate in (path, own):
         descriptor = _open(candidate, os.O_CREAT)
         try:
             if _lock(descriptor) and (
-                fresh := _emptied(candidate, descriptor, program, shared=candidate != own)
+                claimed := _emptied(candidate, descriptor, program, shared=candidate != own)
             ):
-                return candidate, fresh
+                return claimed
         except BaseException:
             os.close(descriptor)
             raise
@@ -116,7 +134,7 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _emptied(path: Path, descriptor: int, program: int, *, shared: bool) -> int | None:
+def _emptied(path: Path, descriptor: int, program: int, *, shared: bool) -> Claim | None:
     """The file, empty; None if it has the trace of another process of this program.
 
     An earlier engine of the same process, such as a sidecar that has died, leaves older parts of its trace.
@@ -124,16 +142,23 @@ def _emptied(path: Path, descriptor: int, program: int, *, shared: bool) -> int 
     origins = [(part, _origin_of(part)) for part in parts_of(path)]
     newest = origins[0][1]
     if newest is not None and newest.process == identity_of(program):
+        broke_off = None if _is_ended(descriptor) else os.fstat(descriptor).st_mtime
         successor = rotate(path)
         os.close(descriptor)
-        return successor
+        return Claim(path, successor, broke_off)
     if newest is not None and shared and newest.group == group_of(program):
         return None
     for part, origin in origins[1:]:
         if origin is not None:
             part.unlink()
     os.ftruncate(descriptor, 0)
-    return descriptor
+    return Claim(path, descriptor)
+
+
+def _is_ended(descriptor: int) -> bool:
+    """Whether its trace has been closed: whoever dies over one does not write the array's bracket."""
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, 2, max(0, size - 2)) == b"]\n"
 
 
 def _origin_of(path: Path) -> Origin | None:

@@ -95,14 +95,12 @@ class Recording:
     def add_line(self, events: list[TraceEvent]) -> None:
         """What one line of a file has."""
         head = events[0]
-        if head.ph == "b":
-            if head.cat == REQUESTS.category:
-                self._add_request(events)
+        if head.cat == REQUESTS.category:
+            self._add_request(events)
         elif head.ph == "X":
-            start = head.ts / 1e6
-            end = start + (0 if head.dur is UNSET else head.dur / 1e6)
-            self.spans.append(SpanOnRecord(str(head.cat), head.name, start, end, _args(head)))
-            self._reaches(start, end)
+            self._add_span(head, head.name, head.ts + (0 if head.dur is UNSET else head.dur))
+        elif head.ph == "b" and len(events) == 2:
+            self._add_span(head, _args(head).pop("what", head.name), events[1].ts)
         elif head.ph == "C":
             self.last_counters[head.name] = _args(head)
             self._reaches(head.ts / 1e6, head.ts / 1e6)
@@ -131,6 +129,11 @@ class Recording:
             heappush(self._slowest, entry)
         else:
             heappushpop(self._slowest, entry)
+
+    def _add_span(self, event: TraceEvent, name: str, end: int) -> None:
+        span = SpanOnRecord(str(event.cat), name, event.ts / 1e6, end / 1e6, _args(event))
+        self.spans.append(span)
+        self._reaches(span.start, span.end)
 
     def _reaches(self, start: float, end: float) -> None:
         self.start = min(self.start, start)

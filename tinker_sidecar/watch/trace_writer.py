@@ -14,7 +14,7 @@ import msgspec
 
 from tinker_sidecar import __version__
 from tinker_sidecar.logs import engine_logger
-from tinker_sidecar.watch.trace_events import Origin, TraceEvent
+from tinker_sidecar.watch.trace_events import RESTARTS, Origin, TraceEvent, microseconds
 from tinker_sidecar.watch.trace_files import claim, group_of, identity_of, rotate
 
 __all__ = ["PART_BYTES", "TraceWriter"]
@@ -89,9 +89,11 @@ class TraceWriter:
             self._give_up(error)
 
     def _open(self) -> None:
-        self._path, self._file = claim(self._path, self._program)
+        self._path, self._file, broke_off = claim(self._path, self._program)
         logger.info("the trace is written to %s", self._path)
         self._begin()
+        if broke_off is not None:
+            self._append(_line(self._restart(time() - broke_off)))
 
     def _begin_next(self) -> None:
         """The file is as large as it may be: keep it under another name, and begin a new one."""
@@ -130,6 +132,12 @@ class TraceWriter:
             with contextlib.suppress(OSError):
                 os.close(self._file)
             self._file = -1
+
+    def _restart(self, ago: float) -> TraceEvent:
+        """An engine died about so many seconds ago, and this one has taken over."""
+        number, _, category = RESTARTS
+        start, dead = microseconds(monotonic() - ago), microseconds(ago)
+        return TraceEvent(start, "X", "a dead engine is replaced", self._program, number, category, dur=dead)
 
     def _origin(self) -> TraceEvent:
         origin = Origin(
