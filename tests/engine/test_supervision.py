@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from tinker_sidecar.engine.supervision import go_on
+from tinker_sidecar.supervision import go_on
 
 
 def test_an_unexpected_error_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,9 +17,9 @@ from tinker_sidecar.engine.recovery import Action, Recovery, Route
 from tinker_sidecar.engine.results import PayloadBytes
 from tinker_sidecar.engine.retry import NO_NEWS_PAUSE, RetryPolicy
 from tinker_sidecar.engine.session import Session
-from tinker_sidecar.engine.supervision import go_on
 from tinker_sidecar.engine.turns import Turn
 from tinker_sidecar.logs import engine_logger
+from tinker_sidecar.supervision import go_on
 
 __all__ = ["FuturesPoller"]
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tinker_sidecar.ipc.protocol import Retry
+from tinker_sidecar.pauses import delays
 
-__all__ = ["NO_NEWS_PAUSE", "Policy", "RetryPolicy", "StartUpPolicy", "delays"]
+__all__ = ["NO_NEWS_PAUSE", "Policy", "RetryPolicy", "StartUpPolicy"]
 
 NO_NEWS_PAUSE = 0.25
 """Seconds between polls of a server that does not hold them, but answers at once that there is no news."""
-
-
-def delays(base: float = 0.5, longest: float = 10.0, jitter: float = 0.25) -> Iterator[float]:
-    """Seconds to wait before each next try: doubling from `base` to `longest`, give or take `jitter`."""
-    delay = base
-    while True:
-        yield min(longest, delay * random.uniform(1 - jitter, 1 + jitter))
-        delay = min(longest, delay * 2)
 
 
 class Policy(Protocol):

@@ -21,10 +21,10 @@ from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Retries, Route
 from tinker_sidecar.engine.retry import StartUpPolicy
 from tinker_sidecar.engine.server_flags import ClientFlags, DynamicFlags, adopted
-from tinker_sidecar.engine.supervision import go_on
 from tinker_sidecar.engine.telemetry import TelemetrySender
 from tinker_sidecar.ipc.protocol import ServiceConfig, SessionInfo
 from tinker_sidecar.logs import engine_logger
+from tinker_sidecar.supervision import go_on
 
 __all__ = ["Session"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from tinker_sidecar.engine.retry import delays
 from tinker_sidecar.logs import engine_logger
+from tinker_sidecar.pauses import delays
 
 __all__ = ["go_on"]
 
