@@ -92,6 +92,10 @@ class ChildProcess:
         except BrokenPipeError:
             return
 
+    def never_wait_to_write(self) -> None:
+        """From now on `write` drops what there is no room for, as when the child has stopped reading."""
+        os.set_blocking(self._stdin.fileno(), False)
+
     def first_line(self, beginning: bytes, timeout: float) -> bytes:
         """Wait for the first line on its stdout in which `beginning` occurs; the line from there on.
 

@@ -1,0 +1,160 @@
+"""Knowing who holds the GIL where the engine is in process, and cannot run itself while somebody does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable
+from time import monotonic
+from typing import IO
+
+import msgspec
+
+from tinker_client.connection.looks import permit_looks
+from tinker_sidecar.ipc.stats import GilHolder
+from tinker_sidecar.logs import engine_logger
+from tinker_sidecar.processes.child import ChildProcess, last_words
+from tinker_sidecar.supervision import go_on
+from tinker_sidecar.watch.feed import BUSY, IDLE, TICK, Feed, Finding
+from tinker_sidecar.watch.recent import RecentGrowth
+from tinker_sidecar.watch.trouble import LATELY, LONG
+
+__all__ = ["GilWatcher"]
+
+logger = engine_logger(__name__)
+
+_IDLE_TICK = 0.25
+_EXIT_TIMEOUT = 1.0
+_MOST_UNFINISHED = 1 << 20
+"""Bytes. A line is a few thousand at most."""
+
+
+class GilWatcher:
+    """A process that looks at this program, started when the engine has first been kept from running.
+
+    It is told so by signs of life that do not come. What it finds is logged here. Everything but `abandon` is
+    to be called on the engine's thread, while its event loop runs.
+
+    Parameters
+    ----------
+    busy
+        Whether anything is in flight: an engine that has nothing to do is kept from nothing.
+    """
+
+    def __init__(self, busy: Callable[[], bool]) -> None:
+        self._busy = busy
+        self._feed = Feed()
+        """Of what this engine gives, as long as nobody else listens."""
+        self._recent = RecentGrowth(LATELY)
+        self._child: ChildProcess | None = None
+        self._errors: IO[bytes] | None = None
+        self._over = False
+        """There will be no watcher any more."""
+        self._unfinished = b""
+        self._decode = msgspec.json.Decoder(Finding).decode
+        self._holders: list[GilHolder] = []
+
+    async def run(self) -> None:
+        """Give signs of life until cancelled."""
+        await go_on("signs of life", self._step)
+
+    def holders(self) -> list[GilHolder]:
+        """Who held the GIL while results waited, the worst first."""
+        return self._holders
+
+    def close(self) -> None:
+        """End the process."""
+        self._over = True
+        if self._child is not None:
+            asyncio.get_running_loop().remove_reader(self._child.exit_fd)
+            self._child.end(_EXIT_TIMEOUT)
+            self._let_go()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's watcher without touching it."""
+        if self._child is not None:
+            self._child.abandon()
+
+    async def _step(self) -> bool:
+        if self._over:
+            return False
+        if self._child is None:
+            self._look_out()
+        sign = BUSY if self._busy() else IDLE
+        self._feed.take(sign)
+        if self._child is not None:
+            self._child.write(sign)
+        await asyncio.sleep(TICK if sign is BUSY else _IDLE_TICK)
+        return True
+
+    def _look_out(self) -> None:
+        """Start the watcher if this sign of life is late, or many have been lately."""
+        now, since = monotonic(), self._feed.waiting_since()
+        late = 0.0 if since is None else now - since
+        if late > LONG:
+            logger.warning(
+                "results waited %.1f s for this program; who holds its GIL is told from the next time on",
+                late,
+            )
+        if late > LONG or self._recent.at(now, self._feed.starved()) > LONG:
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # It stays open for as long as the child.
+            self._child = ChildProcess("tinker_sidecar.watch", str(os.getpid()), errors=self._errors)
+        except (OSError, RuntimeError) as error:
+            self._over = True
+            self._let_go()
+            logger.warning("cannot start a process that tells who holds the GIL: %s", error)
+            return
+        permit_looks(self._child.pid)
+        self._child.never_wait_to_write()
+        asyncio.get_running_loop().add_reader(self._child.exit_fd, self._hear)
+
+    def _hear(self) -> None:
+        """Take what the watcher has found."""
+        assert self._child is not None
+        heard = os.read(self._child.exit_fd, 1 << 16)
+        if not heard:
+            self._has_ended()
+            return
+        *lines, unfinished = (self._unfinished + heard).split(b"\n")
+        self._unfinished = unfinished[-_MOST_UNFINISHED:]
+        for line in lines:
+            self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            finding = self._decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return  # The user's own start-up files may print something.
+        if finding.holders is not None:
+            self._holders = finding.holders
+        if finding.message:
+            logger.log(finding.level, "%s", finding.message)
+
+    def _has_ended(self) -> None:
+        """It should not have. Sampling goes on without it."""
+        assert self._child is not None
+        assert self._errors is not None
+        self._over = True
+        asyncio.get_running_loop().remove_reader(self._child.exit_fd)
+        how = self._child.how_it_ended(_EXIT_TIMEOUT) or "closed its pipe"
+        logger.warning(
+            "the process that tells who holds the GIL %s; %s",
+            how,
+            last_words(self._errors) or "no last words",
+        )
+        self._child.end(_EXIT_TIMEOUT)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close what belongs to the watcher."""
+        child, self._child = self._child, None
+        errors, self._errors = self._errors, None
+        if child is not None:
+            child.close()
+        if errors is not None:
+            errors.close()
