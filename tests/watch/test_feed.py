@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tinker_sidecar.watch import feed as module
-from tinker_sidecar.watch.feed import BUSY, IDLE, TICK, Feed
+from tinker_sidecar.watch.feed import BUSY, IDLE, IDLE_TICK, TICK, WAKING, Feed
 from tinker_sidecar.watch.recent import RecentGrowth
 
 
@@ -46,6 +46,19 @@ def test_nothing_waits_while_nothing_is_in_flight(clock: Clock) -> None:
     feed.take(IDLE + BUSY)
     clock.now += 60.0
     assert feed.waiting_since() is not None
+
+
+def test_an_engine_that_had_nothing_to_do_has_a_while_to_know_better(clock: Clock) -> None:
+    feed = Feed()
+    feed.take(WAKING)
+    clock.now += IDLE_TICK
+    assert (feed.waiting_since(), feed.starved()) == (None, 0.0)
+    due = clock.now
+    clock.now += 1.0
+    assert (feed.waiting_since(), feed.starved()) == (due, pytest.approx(1.0))
+    feed.take(IDLE)
+    clock.now += 60.0
+    assert (feed.waiting_since(), feed.starved()) == (None, pytest.approx(1.0))
 
 
 def test_how_much_lately() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from tinker_sidecar.ipc.stats import GilHolder
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.supervision import go_on
-from tinker_sidecar.watch.feed import BUSY, IDLE, TICK, Feed, Finding
+from tinker_sidecar.watch.feed import BUSY, IDLE, IDLE_TICK, TICK, WAKING, Feed, Finding
 from tinker_sidecar.watch.recent import RecentGrowth
 from tinker_sidecar.watch.trouble import LATELY, LONG
 
@@ -24,7 +25,6 @@ __all__ = ["GilWatcher"]
 
 logger = engine_logger(__name__)
 
-_IDLE_TICK = 0.25
 _EXIT_TIMEOUT = 1.0
 _MOST_UNFINISHED = 1 << 20
 """Bytes. A line is a few thousand at most."""
@@ -33,13 +33,13 @@ _MOST_UNFINISHED = 1 << 20
 class GilWatcher:
     """A process that looks at this program, started when the engine has first been kept from running.
 
-    It is told so by signs of life that do not come. What it finds is logged here. Everything but `abandon` is
-    to be called on the engine's thread, while its event loop runs.
+    It is told so by signs of life that do not come. What it finds is logged here. Everything but `expect` and
+    `abandon` is to be called on the engine's thread, while its event loop runs.
 
     Parameters
     ----------
     busy
-        Whether anything is in flight: an engine that has nothing to do is kept from nothing.
+        Whether anything is in flight, or about to be: an engine that has nothing to do is kept from nothing.
     """
 
     def __init__(self, busy: Callable[[], bool]) -> None:
@@ -47,6 +47,8 @@ class GilWatcher:
         self._feed = Feed()
         """Of what this engine gives, as long as nobody else listens."""
         self._recent = RecentGrowth(LATELY)
+        self._last = IDLE
+        """The last sign of life."""
         self._child: ChildProcess | None = None
         self._errors: IO[bytes] | None = None
         self._over = False
@@ -62,6 +64,15 @@ class GilWatcher:
     def holders(self) -> list[GilHolder]:
         """Who held the GIL while results waited, the worst first."""
         return self._holders
+
+    def expect(self) -> None:
+        """From any thread: the engine has just been given something to do.
+
+        The very next statement of the program may hold the GIL, and the engine would not know before that is
+        over that it has been busy.
+        """
+        if self._last is IDLE and not self._over:
+            self._give(WAKING)
 
     def close(self) -> None:
         """End the process."""
@@ -82,11 +93,17 @@ class GilWatcher:
         if self._child is None:
             self._look_out()
         sign = BUSY if self._busy() else IDLE
-        self._feed.take(sign)
-        if self._child is not None:
-            self._child.write(sign)
-        await asyncio.sleep(TICK if sign is BUSY else _IDLE_TICK)
+        if sign is BUSY or self._last is not IDLE:
+            self._give(sign)
+        await asyncio.sleep(TICK if sign is BUSY else IDLE_TICK)
         return True
+
+    def _give(self, sign: bytes) -> None:
+        self._last = sign
+        self._feed.take(sign)
+        if (child := self._child) is not None:
+            with contextlib.suppress(ValueError):  # The engine's thread has just closed it.
+                child.write(sign)
 
     def _look_out(self) -> None:
         """Start the watcher if this sign of life is late, or many have been lately."""

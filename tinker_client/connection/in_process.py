@@ -22,6 +22,7 @@ from tinker_sidecar.processes.room import fill_standard_descriptors
 
 if TYPE_CHECKING:
     from tinker_client.connection.backend import Backend
+    from tinker_client.connection.gil_watcher import GilWatcher
     from tinker_sidecar.engine.engine import Engine
     from tinker_sidecar.onlookers import Onlookers
 
@@ -45,6 +46,7 @@ class InProcessHost:
         if backend.watching.log_level is not None:
             logging.getLogger("tinker_sidecar").setLevel(backend.watching.log_level)
         self._backend = backend
+        self._watcher: GilWatcher | None = None
         self._inbox: deque[Message] = deque()
         self._scheduled = False
         self._stop = asyncio.Event()
@@ -74,6 +76,8 @@ class InProcessHost:
             # come between these two lines: Ctrl-C is raised after calls, and then nobody wakes the engine.
             self._scheduled = True
             self._loop.call_soon_threadsafe(self._drain, context=context)
+            if self._watcher is not None:
+                self._watcher.expect()
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Nothing: batches are delivered by the engine's own thread."""
@@ -91,6 +95,8 @@ class InProcessHost:
         """Let go of a port; its thread did not survive the fork, and the loop's descriptors do no harm."""
         if self._onlookers is not None:
             self._onlookers.abandon()
+        if self._watcher is not None:
+            self._watcher.abandon()
 
     def _drain(self) -> None:
         self._scheduled = False
@@ -114,6 +120,18 @@ class InProcessHost:
         from tinker_sidecar.onlookers import Onlookers
 
         self._onlookers = Onlookers(self._engine, self._backend.watching, os.getpid())
+        watching = asyncio.create_task(self._watch_gil()) if self._backend.watching.who else None
         await self._stop.wait()
         self._onlookers.close()
+        if watching is not None:
+            watching.cancel()
+        if self._watcher is not None:
+            self._watcher.close()
         await self._engine.close()
+
+    async def _watch_gil(self) -> None:
+        from tinker_client.connection.gil_watcher import GilWatcher
+
+        self._watcher = GilWatcher(lambda: bool(self._inbox or self._engine.books.journeys))
+        self._engine.books.gil_holders = self._watcher.holders
+        await self._watcher.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinker_client.connection.channel import Channel
+from tinker_client.connection.looks import permit_looks
 from tinker_client.connection.sidecar_process import SidecarProcess
 from tinker_client.errors import SidecarDiedError, SidecarIPCError, SidecarStartupError
 
@@ -20,6 +21,8 @@ class SidecarHost:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._process = SidecarProcess(backend.watching)
+        if backend.watching.who:
+            permit_looks(self._process.pid)
         try:
             self._channel = Channel(
                 pid=self._process.pid,

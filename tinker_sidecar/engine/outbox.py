@@ -35,6 +35,8 @@ class Outbox:
         self._taken_after = taken_after
         """Hears how long each batch has waited for a client that had other things to do."""
         self._sent_at = 0.0
+        self._waited = 0.0
+        """How long batches that were taken have waited, in all."""
         self._number = 0
         self._outstanding = False
         self._leaving = False
@@ -52,6 +54,11 @@ class Outbox:
     def waiting_since(self) -> float | None:
         """Since when a batch has been there for the client, by `monotonic`; None: it has taken the last."""
         return self._sent_at if self._outstanding else None
+
+    @property
+    def starved(self) -> float:
+        """For how many seconds batches have waited so far, with the one that waits now."""
+        return self._waited + (self._wait() if self._outstanding else 0.0)
 
     def expect(self, request: int) -> None:
         """The result of `request` is on its way."""
@@ -104,13 +111,19 @@ class Outbox:
         """The client has dealt with batch `number`."""
         if self._outstanding and number == self._number:  # A batch that was sent twice is acknowledged twice.
             self._outstanding = False
-            self._taken_after(max(0.0, monotonic() - self._sent_at - self._GRACE))
+            waited = self._wait()
+            self._waited += waited
+            self._taken_after(waited)
             for taken in self._outstanding_taken:
                 taken()
             self._bytes -= self._outstanding_bytes
             self._has_room.set()
             if self._done or self._failed or self._replies or self._events:
                 self._schedule()
+
+    def _wait(self) -> float:
+        """How long the batch that is outstanding has waited, beyond what any takes."""
+        return max(0.0, monotonic() - self._sent_at - self._GRACE)
 
     def _schedule(self) -> None:
         if self._outstanding or self._leaving:

@@ -12,7 +12,7 @@ import msgspec
 
 from tinker_sidecar.ipc.stats import GilHolder
 
-__all__ = ["BUSY", "IDLE", "TICK", "Feed", "Finding"]
+__all__ = ["BUSY", "IDLE", "IDLE_TICK", "TICK", "WAKING", "Feed", "Finding"]
 
 TICK = 0.05
 """Seconds. Among threads that compete for the GIL each sign is late by some 20 ms, which must be seen."""
@@ -20,6 +20,10 @@ BUSY = b"+"
 """The sign of life of an engine that has requests in flight: the next one follows soon."""
 IDLE = b"-"
 """Nothing is in flight, so nothing waits. The next sign may be a long time coming."""
+WAKING = b"!"
+"""An engine that had nothing to do was given something, of which it will know within `IDLE_TICK`."""
+IDLE_TICK = 0.25
+"""Seconds after which an engine that has nothing to do looks again if that is so."""
 
 
 class Finding(msgspec.Struct, omit_defaults=True):
@@ -42,7 +46,8 @@ class Feed:
         """These have come, the last one just now."""
         now = monotonic()
         self._late += self._overdue(now)
-        self._due = now + TICK if signs.endswith(BUSY) else None
+        within = {BUSY: TICK, WAKING: IDLE_TICK}.get(signs[-1:])
+        self._due = None if within is None else now + within
 
     def waiting_since(self) -> float | None:
         """When the sign that is missing was due; None if none is."""
