@@ -13,7 +13,7 @@ import pytest
 import tinker_client
 from tests.connection import PARAMS, Connect, assert_right, prompt
 from tests.waiting import wait_until
-from tests.watch.programs import WAITED, line_of
+from tests.watch.gil_programs import WAITED, line_of
 
 
 def hold(seconds: float) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.waiting import PATIENCE
-from tests.watch.programs import BASE_PYTHON, VERSIONS, WAITED, line_of, python, running
+from tests.watch.gil_programs import BASE_PYTHON, VERSIONS, WAITED, line_of, python, running
 from tinker_sidecar.watch import gil_warnings
 from tinker_sidecar.watch.feed import Feed
 from tinker_sidecar.watch.gil_watch import GilWatch

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import has_ended, wait_until
-from tests.watch.programs import WAITED, line_of, running
+from tests.watch.gil_programs import WAITED, line_of, running
 
 # An engine's loop on a thread, and the program beside it; `hold()` holds the GIL for seconds.
 PROGRAM = """

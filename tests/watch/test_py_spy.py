@@ -14,7 +14,7 @@ import pytest
 
 from tests.reliability.programs import permitted
 from tests.waiting import has_ended, wait_until
-from tests.watch.programs import BASE_PYTHON, HOGS, REGEX_FOR_EVER, VERSIONS, line_of, python, running
+from tests.watch.gil_programs import BASE_PYTHON, HOGS, REGEX_FOR_EVER, VERSIONS, line_of, python, running
 from tinker_sidecar.watch.culprit import Culprit, find_culprit
 from tinker_sidecar.watch.py_spy import CannotLook, look_at
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable
 from time import monotonic
 from typing import IO
@@ -118,6 +117,8 @@ class GilWatcher:
             self._start()
 
     def _start(self) -> None:
+        import tempfile  # Slow to import, and rarely needed.
+
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # It stays open for as long as the child.
             self._child = ChildProcess("tinker_sidecar.watch", str(os.getpid()), errors=self._errors)
@@ -150,7 +151,7 @@ class GilWatcher:
         if finding.holders is not None:
             self._holders = finding.holders
         if finding.message:
-            logger.log(finding.level, "%s", finding.message)
+            engine_logger(finding.logger).log(finding.level, "%s", finding.message)
 
     def _has_ended(self) -> None:
         """It should not have. Sampling goes on without it."""

@@ -119,8 +119,8 @@ class InProcessHost:
     async def _serve(self) -> None:
         from tinker_sidecar.onlookers import Onlookers
 
-        watching = asyncio.create_task(self._watch_gil()) if self._backend.watching.who else None
         self._onlookers = Onlookers(self._engine, self._backend.watching, os.getpid())
+        watching = asyncio.create_task(self._watch_gil()) if self._backend.watching.who else None
         await self._stop.wait()
         self._onlookers.close()
         if watching is not None:
@@ -132,6 +132,6 @@ class InProcessHost:
     async def _watch_gil(self) -> None:
         from tinker_client.connection.gil_watcher import GilWatcher
 
-        self._watcher = GilWatcher(lambda: bool(self._inbox) or self._engine.books.is_busy())
+        self._watcher = GilWatcher(lambda: bool(self._inbox or self._engine.books.journeys))
         self._engine.books.gil_holders = self._watcher.holders
         await self._watcher.run()

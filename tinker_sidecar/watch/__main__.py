@@ -28,7 +28,7 @@ class _Teller(logging.Handler):
     """Has log lines logged by the program."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _tell(Finding(record.levelno, record.getMessage()))
+        _tell(Finding(record.levelno, record.name, record.getMessage()))
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ class Finding(msgspec.Struct, omit_defaults=True):
     """What the process beside the program says, a line of JSON: a line to log, or all GIL holders so far."""
 
     level: int = 0
+    logger: str = ""
     message: str = ""
     holders: list[GilHolder] | None = None
 

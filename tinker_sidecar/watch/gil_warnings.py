@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.watch.culprit import Culprit
@@ -22,14 +22,13 @@ _MOST_NAMED = 3
 _LEAST_SHARE = 0.05
 
 
-@dataclass
-class _Untold:
+class _Untold(msgspec.Struct):
     """What no warning has told yet."""
 
     begin: float
     starved: float
     """How much results had waited in all when it began, in seconds."""
-    profile: GilProfile = field(default_factory=GilProfile)
+    profile: GilProfile = msgspec.field(default_factory=GilProfile)
     remark: str = ""
     advice: tuple[str, str] = "", ""
 

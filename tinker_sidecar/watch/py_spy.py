@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import resource
-import shutil
 import sys
 import sysconfig
 from asyncio.subprocess import DEVNULL, PIPE
@@ -90,8 +89,10 @@ async def look_at(pid: int) -> list[SeenThread]:
 
 def find_py_spy() -> str | None:
     """The command's path: beside this interpreter, among its environment's scripts, or else on `PATH`."""
+    from shutil import which  # Slow to import, and rarely needed.
+
     folders = [str(Path(sys.executable).parent), sysconfig.get_path("scripts")]
-    return shutil.which("py-spy", path=os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)]))
+    return which("py-spy", path=os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)]))
 
 
 def look_seconds() -> float:
