@@ -248,6 +248,7 @@ def test_nothing_of_it_is_loaded_unless_it_is_asked_for(launch: Launch) -> None:
     code = """
 client = connect()
 sample(client, range(3))
-say([name for name in sys.modules if name.startswith(("prometheus", "tinker_sidecar.watch.m", "tinker_sidecar.watch.t"))])
+unasked = ("prometheus", "tinker_sidecar.watch.m", "tinker_sidecar.watch.t")
+say([name for name in sys.modules if name.startswith(unasked)])
 """
     assert launch(code, sidecar=False).hear() == "['tinker_sidecar.watch.trouble']"
