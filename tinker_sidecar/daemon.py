@@ -216,6 +216,7 @@ async def _serve(hello: Hello) -> None:
     _greet(Greeting())
     await _let_be_watched(daemon, hello)
     onlookers = Onlookers(daemon.engine, hello.watching, hello.parent)
+    onlookers.start()
     if hello.watching.who:
         daemon.watch_gil(hello.parent)
     await gone.wait()

@@ -18,30 +18,35 @@ __all__ = ["Onlookers"]
 
 
 class Onlookers:
-    """Those of `engine`, whose requests are those of process `program`. To be made on its event loop."""
+    """Those of `engine`, whose requests are those of process `program`. Everything is to be called on its event loop."""
 
     def __init__(self, engine: Engine, watching: Watching, program: int) -> None:
         self._engine = engine
+        self._watching = watching
+        self._program = program
         self._metrics: MetricsServer | None = None
         self._trace: TraceFile | None = None
-        # What nobody has asked for is not imported either.
+        self._gil_watch: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Have them look on. What nobody has asked for is not imported either."""
+        watching, books = self._watching, self._engine.books
         if watching.metrics:
             from tinker_sidecar.watch.metrics import serve_metrics
 
-            self._metrics = serve_metrics(watching.metrics, engine.stats)
+            self._metrics = serve_metrics(watching.metrics, self._engine.stats)
         if watching.trace:
             from tinker_sidecar.watch.trace import TraceFile
 
-            self._trace = TraceFile(Path(watching.trace), program, watching.command)
-            engine.books.observe(self._trace)
-        self._gil_watch: asyncio.Task[None] | None = None
+            self._trace = TraceFile(Path(watching.trace), self._program, watching.command)
+            books.observe(self._trace)
         # In process nothing of ours runs while the GIL is held: there the client has another process look.
-        if watching.who and program != os.getpid():
+        if watching.who and self._program != os.getpid():
             from tinker_sidecar.watch.gil_watch import GilWatch
 
-            outbox = engine.outbox
-            watch = GilWatch(program, lambda: outbox.waiting_since, lambda: outbox.starved, engine.books.span)
-            engine.books.gil_holders = watch.holders
+            outbox = self._engine.outbox
+            watch = GilWatch(self._program, lambda: outbox.waiting_since, lambda: outbox.starved, books.span)
+            books.gil_holders = watch.holders
             self._gil_watch = asyncio.get_running_loop().create_task(watch.run())
 
     def close(self) -> None:

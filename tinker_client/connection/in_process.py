@@ -119,7 +119,9 @@ class InProcessHost:
     async def _serve(self) -> None:
         from tinker_sidecar.onlookers import Onlookers
 
+        # In two steps: a fork may come as soon as there is a port, which the child must let go of.
         self._onlookers = Onlookers(self._engine, self._backend.watching, os.getpid())
+        self._onlookers.start()
         watching = asyncio.create_task(self._watch_gil()) if self._backend.watching.who else None
         await self._stop.wait()
         self._onlookers.close()

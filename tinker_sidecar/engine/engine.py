@@ -194,11 +194,12 @@ class Engine:
         """
         samplers = self._open_samplers()
         ledger = self.books.ledger
+        journeys = list(self.books.journeys.values())
         if sampler:
             # One that is not open yet has no requests that could have got anywhere.
             samplers = {number: it for number, it in samplers.items() if number == sampler}
             ledger = samplers[sampler].ledger if samplers else Ledger(0.0)
-        journeys = [it for it in self.books.journeys.values() if sampler in (0, it.sample.sampler)]
+            journeys = [journey for journey in journeys if journey.sample.sampler == sampler]
         return make_stats(
             ledger,
             journeys,

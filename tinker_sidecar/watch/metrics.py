@@ -39,7 +39,9 @@ def serve_metrics(address: str, stats: Callable[[], Stats]) -> MetricsServer | N
     except (OSError, ValueError) as error:
         logger.warning("cannot serve metrics at %s: %s. Sampling goes on", address, error)
     else:
-        logger.info("metrics of process %d are at %s", os.getpid(), server.url)
+        # A turn later: who reads it may fork at once, and the caller must have the server by then.
+        message = "metrics of process %d are at %s"
+        asyncio.get_running_loop().call_soon(logger.info, message, os.getpid(), server.url)
         return server
     return None
 
