@@ -6,11 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import tinker_client
+from tests.connection import PARAMS, Connection, prompt
+from tests.waiting import wait_until
 from tests.watch.chromium import Page, chromium, needs_chromium
+from tests.watch.test_blame import hold_the_gil
 from tests.watch.traced_programs import COMMAND, HISTORY, traced
 from tinker_sidecar.ipc.stats import STAGES
 from tinker_sidecar.watch.advice import ADVICE
@@ -76,6 +81,27 @@ def test_it_names_who_held_the_gil(page: Path) -> None:
     assert "grade() at grader.py:41 (re.match) grader 79 % 13.0 s 1 13.0 s" in held
     assert "tokenize() at train.py:88 MainThread 7.3 % 1.20 s 1 1.20 s" in held
     assert "nobody was seen 14 % 2.30 s" in held
+
+
+def test_it_names_the_line_of_a_real_program(
+    connect_in: Callable[..., Connection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.json"
+    monkeypatch.setenv("TINKER_SIDECAR_TRACE", str(path))
+    client = connect_in("sidecar", "--latency=0.2").sampling_client()
+    futures = [client.sample(prompt(number), 2, PARAMS) for number in range(30)]
+    hold_the_gil(4.0)
+    for future in futures:
+        future.result(60)
+    wait_until(lambda: tinker_client.stats().gil)
+    tinker_client.shutdown()
+    wait_until(lambda: path.read_bytes().endswith(b"]\n"))
+    report(path)
+    text = text_of(tmp_path / "run.html")
+    assert re.search(r"\d+ % of the time that requests took went to delivery :", text)
+    assert re.search(r"It was mostly hold_the_gil\(\) at test_blame.py:\d+ \(re.match\) in thread", text), (
+        text
+    )
 
 
 def test_where_nobody_could_be_seen_it_says_what_to_install(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ _ROWS = 24
 """Rows of the table beside the chart."""
 _WORTH_A_WORD = 0.1
 """The share of the time from which on a stage is worth a word beside the largest one."""
+_BETWEEN_LOOKS = 0.5
+"""Seconds between two times that somebody was seen, if it was one hold of the GIL."""
 _STARVED = "starved"
 _HEARTBEATS = "heartbeats"
 _LANES = {
@@ -245,18 +247,27 @@ def _holders(spans: list[SpanOnRecord]) -> list[_Holder]:
 
 
 def _holder(place: str, thread: str, holds: list[SpanOnRecord], whole: float) -> _Holder:
+    periods = _merged(holds, gap=_BETWEEN_LOOKS)
     seconds = _covered(holds)
-    longest = max(hold.end - hold.start for hold in holds)
-    return _Holder(place, thread, len(holds), seconds, longest, seconds / whole if whole else 0.0)
+    longest = max(end - start for start, end in periods)
+    return _Holder(place, thread, len(periods), seconds, longest, seconds / whole if whole else 0.0)
 
 
 def _covered(spans: list[SpanOnRecord]) -> float:
     """For how many seconds at least one of them went on."""
-    seconds, until = 0.0, float("-inf")
+    return sum(end - start for start, end in _merged(spans, gap=0.0))
+
+
+def _merged(spans: list[SpanOnRecord], gap: float) -> list[tuple[float, float]]:
+    """Begins and ends of the periods in which there was one of them, and never none for longer than `gap`."""
+    periods: list[tuple[float, float]] = []
     for span in sorted(spans, key=attrgetter("start")):
-        seconds += max(0.0, span.end - max(span.start, until))
-        until = max(until, span.end)
-    return seconds
+        if periods and span.start <= periods[-1][1] + gap:
+            start, end = periods.pop()
+            periods.append((start, max(end, span.end)))
+        else:
+            periods.append((span.start, span.end))
+    return periods
 
 
 def _lane_rows(spans: list[SpanOnRecord], axis: TimeAxis) -> list[_LaneRow]:
