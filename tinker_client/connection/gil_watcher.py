@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import IO
 
@@ -50,6 +52,7 @@ class GilWatcher:
         """The last sign of life."""
         self._child: ChildProcess | None = None
         self._errors: IO[bytes] | None = None
+        self._is_starting = False
         self._over = False
         """There will be no watcher any more."""
         self._unfinished = b""
@@ -89,7 +92,7 @@ class GilWatcher:
     async def _step(self) -> bool:
         if self._over:
             return False
-        if self._child is None:
+        if self._child is None and not self._is_starting:
             self._look_out()
         sign = BUSY if self._busy() else IDLE
         if sign is BUSY or self._last is not IDLE:
@@ -117,19 +120,43 @@ class GilWatcher:
             self._start()
 
     def _start(self) -> None:
+        """Have the process started on a thread of its own.
+
+        To start one gives up the GIL many times, and it is just now hard to get.
+        """
+        self._is_starting = True
+        work = partial(self._start_elsewhere, asyncio.get_running_loop())
+        try:
+            threading.Thread(target=work, name="tinker-gil-watcher-start", daemon=True).start()
+        except RuntimeError as error:
+            self._cannot_start(error)
+
+    def _start_elsewhere(self, loop: asyncio.AbstractEventLoop) -> None:
         import tempfile  # Slow to import, and rarely needed.
 
+        outcome: Callable[[], None]
         try:
-            self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # It stays open for as long as the child.
-            self._child = ChildProcess("tinker_sidecar.watch", str(os.getpid()), errors=self._errors)
+            errors = tempfile.TemporaryFile()  # noqa: SIM115  # It stays open for as long as the child.
+            child = ChildProcess("tinker_sidecar.watch", str(os.getpid()), errors=errors)
+            outcome = partial(self._has_started, child, errors)
         except (OSError, RuntimeError) as error:
-            self._over = True
+            outcome = partial(self._cannot_start, error)
+        with contextlib.suppress(RuntimeError):  # The engine is gone. So will be the child, without its pipe.
+            loop.call_soon_threadsafe(outcome)
+
+    def _cannot_start(self, error: Exception) -> None:
+        self._over = True
+        logger.warning("cannot start a process that tells who holds the GIL: %s", error)
+
+    def _has_started(self, child: ChildProcess, errors: IO[bytes]) -> None:
+        self._child, self._errors = child, errors
+        if self._over:
+            child.end(_EXIT_TIMEOUT)
             self._let_go()
-            logger.warning("cannot start a process that tells who holds the GIL: %s", error)
             return
-        permit_looks(self._child.pid)
-        self._child.never_wait_to_write()
-        asyncio.get_running_loop().add_reader(self._child.exit_fd, self._hear)
+        permit_looks(child.pid)
+        child.never_wait_to_write()
+        asyncio.get_running_loop().add_reader(child.exit_fd, self._hear)
 
     def _hear(self) -> None:
         """Take what the watcher has found."""
