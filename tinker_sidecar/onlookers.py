@@ -18,7 +18,7 @@ __all__ = ["Onlookers"]
 
 
 class Onlookers:
-    """Those of `engine`, whose requests are those of process `program`. Everything is to be called on its event loop."""
+    """Those of `engine`, whose requests are those of process `program`. They live on its event loop."""
 
     def __init__(self, engine: Engine, watching: Watching, program: int) -> None:
         self._engine = engine
