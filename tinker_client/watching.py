@@ -29,7 +29,7 @@ def read_watching() -> Watching:
         log_level=_log_level(),
         debug=logging.getLogger("tinker_sidecar").isEnabledFor(logging.DEBUG),
         log_interval=number("TINKER_SIDECAR_LOG_INTERVAL", 60.0, "seconds, such as 60"),
-        command=program or "python",
+        command="python" if program in ("", "-c") else program,
     )
 
 
