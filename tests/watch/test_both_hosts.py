@@ -34,8 +34,14 @@ def match(length: int) -> float:
 
 
 def test_the_line_that_holds_the_gil_is_named(
-    host: str, connect: Connect, caplog: pytest.LogCaptureFixture
+    host: str,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    trace = tmp_path / "run.json"
+    monkeypatch.setenv("TINKER_SIDECAR_TRACE", str(trace))
     client = connect("--latency", "0.5").sampling_client()
     # In process the first time is told without its place.
     for holds in range(1, 2 if host == "sidecar" else 3):
@@ -51,6 +57,8 @@ def test_the_line_that_holds_the_gil_is_named(
     assert re.fullmatch(rf'{WAITED}; GIL held by {re.escape(place)}, thread "grader"', warnings(caplog)[-1])
     wait_until(lambda: tinker_client.stats().gil)
     assert [(holder.place, holder.thread) for holder in tinker_client.stats().gil] == [(place, "grader")]
+    tinker_client.shutdown()
+    wait_until(lambda: place in trace.read_text(), show=trace.read_text)
 
 
 def test_it_can_be_turned_off(

@@ -14,6 +14,7 @@ from typing import IO
 import msgspec
 
 from tinker_client.connection.looks import permit_looks
+from tinker_sidecar.engine.observer import Span, no_span
 from tinker_sidecar.ipc.stats import GilHolder
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.processes.child import ChildProcess, last_words
@@ -41,10 +42,13 @@ class GilWatcher:
     ----------
     busy
         Whether anything is in flight, or about to be: an engine that has nothing to do is kept from nothing.
+    span
+        Told of each time that somebody was responsible for, for a trace.
     """
 
-    def __init__(self, busy: Callable[[], bool]) -> None:
+    def __init__(self, busy: Callable[[], bool], span: Span = no_span) -> None:
         self._busy = busy
+        self._span = span
         self._feed = Feed()
         """Of what this engine gives, as long as nobody else listens."""
         self._recent = RecentGrowth(LATELY)
@@ -177,6 +181,8 @@ class GilWatcher:
             return  # The user's own start-up files may print something.
         if finding.holders is not None:
             self._holders = finding.holders
+        for lane, place, start, end, thread in finding.spans:
+            self._span(lane, place, start, end, thread=thread)
         if finding.message:
             engine_logger(finding.logger).log(finding.level, "%s", finding.message)
 

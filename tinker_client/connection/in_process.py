@@ -134,6 +134,7 @@ class InProcessHost:
     async def _watch_gil(self) -> None:
         from tinker_client.connection.gil_watcher import GilWatcher
 
-        self._watcher = GilWatcher(lambda: bool(self._inbox or self._engine.books.journeys))
-        self._engine.books.gil_holders = self._watcher.holders
+        books = self._engine.books
+        self._watcher = GilWatcher(lambda: bool(self._inbox) or books.is_busy(), books.span)
+        books.gil_holders = self._watcher.holders
         await self._watcher.run()

@@ -47,7 +47,12 @@ async def _watch(program: int) -> None:
     watch_parent(program, gone.set)
     # Where there is no pidfd, `watch_parent` reads standard input itself, which this takes over.
     asyncio.get_running_loop().add_reader(_STDIN, _take, feed, gone)
-    watch = GilWatch(program, feed.waiting_since, feed.starved)
+    spans: list[tuple[str, str, float, float, str]] = []
+
+    def span(lane: str, place: str, start: float, end: float, *, thread: str) -> None:
+        spans.append((lane, place, start, end, thread))
+
+    watch = GilWatch(program, feed.waiting_since, feed.starved, span)
     watching = asyncio.create_task(watch.run())
     told: list[GilHolder] = []
     while not gone.is_set():
@@ -57,7 +62,8 @@ async def _watch(program: int) -> None:
         # While the program does not run it reads nothing either, and a full pipe would stop us.
         if feed.waiting_since() is None and (holders := watch.holders()) != told:
             told = holders
-            _tell(Finding(holders=holders))
+            _tell(Finding(holders=holders, spans=spans))
+            spans.clear()
     watching.cancel()
 
 

@@ -27,12 +27,16 @@ IDLE_TICK = 0.25
 
 
 class Finding(msgspec.Struct, omit_defaults=True):
-    """What the process beside the program says, a line of JSON: a line to log, or all GIL holders so far."""
+    """What the process beside the program says, a line of JSON: a line to log, or all GIL holders so far.
+
+    `spans` are since the last such line: a lane, the place, when it began and ended, and the thread.
+    """
 
     level: int = 0
     logger: str = ""
     message: str = ""
     holders: list[GilHolder] | None = None
+    spans: list[tuple[str, str, float, float, str]] = []
 
 
 class Feed:
