@@ -16,14 +16,19 @@ from tests.waiting import wait_until
 from tests.watch.gil_programs import WAITED, line_of
 
 
-def hold(seconds: float) -> None:
-    """Keep the GIL for about so long, in a single call."""
+def hold(length: int) -> None:
+    """Keep the GIL in a single call."""
+    re.match("(a+)+$", "a" * length + "b")  # holding
+
+
+def length_for(seconds: float) -> int:
+    """What `hold` has to be given to take that long, or up to twice that."""
     length = 10
     while (took := match(length)) < 0.05:
         length += 1
     while took < seconds:
         length, took = length + 1, took * 2
-    re.match("(a+)+$", "a" * length + "b")  # holding
+    return length
 
 
 def match(length: int) -> float:
@@ -43,10 +48,11 @@ def test_the_line_that_holds_the_gil_is_named(
     trace = tmp_path / "run.json"
     monkeypatch.setenv("TINKER_SIDECAR_TRACE", str(trace))
     client = connect("--latency", "0.5").sampling_client()
+    length = length_for(3.0)
     # In process the first time is told without its place.
     for holds in range(1, 2 if host == "sidecar" else 3):
         futures = [client.sample(prompt(number), 2, PARAMS) for number in range(4)]
-        grader = threading.Thread(target=hold, args=[3.0], name="grader")
+        grader = threading.Thread(target=hold, args=[length], name="grader")
         grader.start()
         grader.join()
         for number, future in enumerate(futures):
@@ -66,8 +72,9 @@ def test_it_can_be_turned_off(
 ) -> None:
     monkeypatch.setenv("TINKER_SIDECAR_WHO", "0")
     client = connect("--latency", "0.5").sampling_client()
+    length = length_for(3.0)
     future = client.sample(prompt(1), 2, PARAMS)
-    hold(3.0)
+    hold(length)
     assert_right(1, future)
     time.sleep(1)
     assert warnings(caplog) == []
