@@ -57,6 +57,8 @@ class GilWatcher:
         self._child: ChildProcess | None = None
         self._errors: IO[bytes] | None = None
         self._is_starting = False
+        self._is_fed = False
+        """Whether the watcher has had a sign of life, and so will miss the next."""
         self._over = False
         """There will be no watcher any more."""
         self._unfinished = b""
@@ -96,7 +98,7 @@ class GilWatcher:
     async def _step(self) -> bool:
         if self._over:
             return False
-        if self._child is None and not self._is_starting:
+        if not self._is_fed:
             self._look_out()
         sign = BUSY if self._busy() else IDLE
         if sign is BUSY or self._last is not IDLE:
@@ -110,9 +112,10 @@ class GilWatcher:
         if (child := self._child) is not None:
             with contextlib.suppress(ValueError):  # The engine's thread has just closed it.
                 child.write(sign)
+            self._is_fed = True
 
     def _look_out(self) -> None:
-        """Start the watcher if this sign of life is late, or many have been lately."""
+        """Start the watcher, or wait for its start, if this sign of life is late or many have been lately."""
         now, since = monotonic(), self._feed.waiting_since()
         late = 0.0 if since is None else now - since
         if late > LONG:
@@ -120,7 +123,8 @@ class GilWatcher:
                 "results waited %.1f s for this program; who holds its GIL is told from the next time on",
                 late,
             )
-        if late > LONG or self._recent.at(now, self._feed.starved()) > LONG:
+        lately = self._recent.at(now, self._feed.starved())
+        if (late > LONG or lately > LONG) and not self._is_starting:
             self._start()
 
     def _start(self) -> None:
