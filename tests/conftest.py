@@ -41,6 +41,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("TINKER_")]:
             patch.delenv(name)
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("TINKER_SIDECAR_WHO", "0")  # tests/watch/ turns it on.
         # Socket folders of other runs on this machine are none of our business; leaks.py looks for ours.
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)

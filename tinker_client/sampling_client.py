@@ -59,6 +59,7 @@ def _async_form(
         result: _T = await getattr(self, name)(*args, **kwargs)
         return result
 
+    del vars(async_form)["__wrapped__"]  # It is no coroutine function, and tools would take this for that.
     async_form.__name__ = f"{name}_async"
     async_form.__qualname__ = f"{method.__qualname__}_async"
     async_form.__doc__ = f"What `await {name}(...)` gives, for code that calls it so."

@@ -23,6 +23,18 @@ from tinker_sidecar.ipc.stats import Stats
 __all__ = ["StandIn", "StandIns", "launch", "slow_server"]
 
 
+@pytest.fixture(autouse=True)
+def _looks_at_who_holds_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere nobody does: a busy machine would have a warning in the output of a program."""
+    monkeypatch.setenv("TINKER_SIDECAR_WHO", "1")
+
+
+@pytest.fixture(autouse=True)
+def _logs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process without an engine, though an earlier test may have had one here."""
+    monkeypatch.setattr("tinker_sidecar.logs._run", lambda log: log())
+
+
 class StandIn:
     """A process that is found as a sidecar is, and tells what it was given."""
 

@@ -48,8 +48,16 @@ def test_a_server_without_the_common_poll(connect: Connect) -> None:
     assert found["server"] > 0.6, found
 
 
-def match(length: int) -> float:
-    """The processor time that it takes; the GIL is not given up meanwhile."""
+def long_enough(seconds: float) -> int:
+    """The length of a text over which the GIL is held for at least so many seconds."""
+    length = 18
+    while hold_the_gil(length) < seconds / 4:
+        length += 1
+    return length + 2  # Each letter doubles it.
+
+
+def hold_the_gil(length: int) -> float:
+    """By one call of C; returns the processor time that it took."""
     begin = time.thread_time()
     re.match(r"(a+)+$", "a" * length + "b")
     return time.thread_time() - begin
@@ -58,12 +66,10 @@ def match(length: int) -> float:
 def test_a_program_that_holds_the_gil(connect: Connect) -> None:
     """What was ready meanwhile waited for the program, in whichever host."""
     client = connect("--latency=0.2").sampling_client()
-    length = 18
-    while match(length) < 0.75:
-        length += 1
+    length = long_enough(3.0)
     futures = [client.sample(prompt(number), 2, PARAMS) for number in range(30)]
     time.sleep(0.1)
-    match(length + 2)  # Each letter doubles it.
+    hold_the_gil(length)
     for future in futures:
         future.result(60)
     found = shares()

@@ -123,7 +123,7 @@ def test_the_level(
 ) -> None:
     """Debug lines tell of each retry."""
     logger = logging.getLogger("tinker_sidecar")
-    monkeypatch.setattr(logger, "level", logger.level)  # In process it is the same logger.
+    caplog.set_level(logger.level, logger.name)  # In process it is the same logger: this puts it back.
     monkeypatch.setenv("TINKER_SIDECAR_LOG", level)
     caplog.set_level(logging.DEBUG)
     connection = connect(*option("fault", "asample:503,first=2"))

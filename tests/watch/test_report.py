@@ -15,7 +15,7 @@ import tinker_client
 from tests.connection import PARAMS, Connection, prompt
 from tests.waiting import wait_until
 from tests.watch.chromium import Page, chromium, needs_chromium
-from tests.watch.test_blame import hold_the_gil
+from tests.watch.test_blame import hold_the_gil, long_enough
 from tests.watch.traced_programs import COMMAND, HISTORY, traced
 from tinker_sidecar.ipc.stats import STAGES
 from tinker_sidecar.watch.advice import ADVICE
@@ -89,8 +89,9 @@ def test_it_names_the_line_of_a_real_program(
     path = tmp_path / "run.json"
     monkeypatch.setenv("TINKER_SIDECAR_TRACE", str(path))
     client = connect_in("sidecar", "--latency=0.2").sampling_client()
+    length = long_enough(4.0)
     futures = [client.sample(prompt(number), 2, PARAMS) for number in range(30)]
-    hold_the_gil(4.0)
+    hold_the_gil(length)
     for future in futures:
         future.result(60)
     wait_until(lambda: tinker_client.stats().gil)

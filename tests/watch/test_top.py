@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
@@ -201,10 +202,15 @@ def test_the_requests_of_one(stand_in: StandIns, terminal: Callable[..., Termina
 def choose(screen: Terminal, pid: int) -> None:
     """Move the mark, which may be at a sidecar of somebody else's at first."""
 
+    def is_marked() -> bool:
+        return any(line.startswith(f">{pid:>7}") for line in screen.screen)
+
     def marked() -> bool:
-        if any(line.startswith(f">{pid:>7}") for line in screen.screen):
-            return True
+        if is_marked():
+            time.sleep(0.3)  # A key that was pressed before may yet move it.
+            return is_marked()
         screen.press("j")
+        time.sleep(0.1)
         return False
 
     wait_until(marked, show=lambda: "\n".join(screen.screen))
