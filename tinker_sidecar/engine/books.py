@@ -9,7 +9,7 @@ from time import monotonic
 
 from tinker_sidecar.engine.clock import Clock
 from tinker_sidecar.engine.journey import END, Journey
-from tinker_sidecar.engine.ledger import Ledger
+from tinker_sidecar.engine.ledger import Ledger, Page
 from tinker_sidecar.engine.observer import Observer
 from tinker_sidecar.engine.recovery import Cause, Route
 from tinker_sidecar.engine.requests import EncodedSpec
@@ -48,7 +48,10 @@ class Books:
         """A request has come."""
         journey = Journey(sample, spec, self._clock, keeps_visits=self._observer is not None)
         self.journeys[sample.request] = journey
-        self.ledger.count("submitted")
+        ledger = self.ledger
+        if journey.since >= ledger.turns_at:
+            ledger.turn(journey.since)
+        ledger.page.submitted += 1
         if self._clock is not None:
             self._clock.start()
         return journey
@@ -56,20 +59,22 @@ class Books:
     def taken(self, journey: Journey) -> None:
         """The program has the result."""
         if self._end(journey.sample.request, "finished") is not None:
-            for ledger in self._ledgers(journey):
-                ledger.finished(journey.figures, journey.since)
+            for page in self._pages(journey):
+                page.finished += 1
+                page.rows.append(journey.figures)
 
     def failed(self, request: int, kind: str) -> None:
         """The program is told of an error of class `kind`."""
         if (journey := self._end(request, kind)) is not None:
-            for ledger in self._ledgers(journey):
-                ledger.failed(journey.figures, journey.since, kind)
+            for page in self._pages(journey):
+                page.failed[kind] += 1
+                page.rows.append(journey.figures)
 
     def cancelled(self, request: int) -> None:
         """The program has given it up."""
         if (journey := self._end(request, "cancelled")) is not None:
-            for ledger in self._ledgers(journey):
-                ledger.count("cancelled")
+            for page in self._pages(journey):
+                page.counts["cancelled"] += 1
 
     def retried(self, _: Route, cause: Cause) -> None:
         """An attempt failed for `cause`, and was followed by another."""
@@ -96,8 +101,15 @@ class Books:
         if self._observer is not None:
             self._observer.span(lane, name, start, end, **details)
 
-    def _ledgers(self, journey: Journey) -> tuple[Ledger, ...]:
-        return (self.ledger,) if journey.ledger is None else (self.ledger, journey.ledger)
+    def _pages(self, journey: Journey) -> list[Page]:
+        """Where the end of `journey` is to be counted."""
+        now, pages = journey.since, []
+        for ledger in (self.ledger, journey.ledger):
+            if ledger is not None:
+                if now >= ledger.turns_at:
+                    ledger.turn(now)
+                pages.append(ledger.page)
+        return pages
 
     def _end(self, request: int, outcome: str) -> Journey | None:
         journey = self.journeys.pop(request, None)

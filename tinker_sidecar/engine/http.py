@@ -182,7 +182,7 @@ class Http:
             sent["x-api-key"] = token
         return await self._request("GET", route, sent, None, Lane.OTHER)
 
-    async def _request(
+    async def _request(  # noqa: C901  # Twice a sample: a call for each of its parts would add up.
         self,
         method: str,
         route: str,
@@ -202,7 +202,9 @@ class Http:
         try:
             if pace is not None:
                 entered = await pace.enter()
-                outage.asked()
+                outage.asked += 1
+                if not outage.is_looking:
+                    outage.look_again()
             # After the waits: `renew` may have come meanwhile.
             client = self._clients.get(lane) or self._open(lane)
             if route in _FREQUENT:
@@ -221,13 +223,15 @@ class Http:
             raise failure from None
         finally:
             if pace is not None and entered is not None:
-                outage.left()
+                outage.asked -= 1
                 pace.leave(entered, answered=answered)
                 if not pace.is_crowded:
                     self.turns.hand_out()
             if room is not None:
                 room.give_back(1)
-        outage.answered()
+        outage.answers += 1
+        if outage.since is not None:
+            outage.end()
         self._doubt = ""
         encoding = received_headers.get("content-encoding", "")
         if encoding or len(content) > limit:

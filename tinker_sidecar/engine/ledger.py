@@ -10,7 +10,7 @@ from fastdigest import TDigest
 
 from tinker_sidecar.ipc.stats import STAGES, StageStats, Traffic
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Page"]
 
 _CENTROIDS = 100
 """Of a digest: what it remembers of a stage's times. The 99th percentile is then a few percent off."""
@@ -22,11 +22,12 @@ _REMEMBERED = 60.0
 """Seconds that can be looked back."""
 
 
-class _Page:
+class Page:
     """What happened from `began` to `ended`."""
 
     def __init__(self, began: float) -> None:
         self.began = self.ended = began
+        self.submitted = self.finished = 0
         self.counts: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.retried: Counter[str] = Counter()
@@ -49,8 +50,10 @@ class _Page:
             self.counts[name] += int(sum(amount))
         self.rows = []
 
-    def add(self, other: _Page) -> None:
+    def add(self, other: Page) -> None:
         """Count what is in `other`, which has digests, here as well."""
+        self.submitted += other.submitted
+        self.finished += other.finished
         self.counts.update(other.counts)
         self.failed.update(other.failed)
         self.retried.update(other.retried)
@@ -70,8 +73,8 @@ class _Page:
         counts, seconds = self.counts, self.ended - self.began
         return Traffic(
             seconds=round(seconds, 3),
-            submitted=counts["submitted"],
-            finished=counts["finished"],
+            submitted=self.submitted,
+            finished=self.finished,
             failed=dict(self.failed),
             cancelled=counts["cancelled"],
             retried=dict(self.retried),
@@ -96,57 +99,61 @@ class _Page:
 
 
 class Ledger:
-    """Counts on a page for each `interval` seconds in which something happens; keeps the last minute's."""
+    """Counts on a page for each `interval` seconds in which something happens; keeps the last minute's.
+
+    Whoever has a request for it looks at `turns_at`, calls `turn` if that is over, and counts on `page`: a call
+    for each request would cost as much as all the rest.
+    """
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._all = _Page(monotonic())
-        self._pages: deque[_Page] = deque()
-        self._page = _Page(self._all.began)
+        self._all = Page(monotonic())
+        self._pages: deque[Page] = deque()
+        self.page = Page(self._all.began)
+        """The one to count on."""
+        self.turns_at = self.page.began + interval
+        """When the next page is due, by `monotonic`."""
 
     @property
     def began(self) -> float:
         """Since when there is something to count, by `monotonic`."""
         return self._all.began
 
+    def turn(self, now: float) -> None:
+        """Begin a new page. Where nothing happened for long there is none."""
+        self.page.digest()
+        self.page.ended = self.turns_at
+        self._pages.append(self.page)
+        while self._pages[0].ended < now - _REMEMBERED:
+            self._all.add(self._pages.popleft())
+        self.page = Page(now)
+        self.turns_at = now + self._interval
+
     def count(self, what: str, amount: int = 1) -> None:
         """`amount` of `what` more: a field of `Traffic`."""
-        self._today(monotonic()).counts[what] += amount
+        self._today().counts[what] += amount
 
     def retried(self, cause: str) -> None:
         """An attempt failed for `cause`, and was followed by another."""
-        self._today(monotonic()).retried[cause] += 1
+        self._today().retried[cause] += 1
 
     def starved(self, seconds: float) -> None:
         """Results have waited so long for the program."""
-        self._today(monotonic()).starved += seconds
-
-    def finished(self, figures: list[float], now: float) -> None:
-        """The program has the result of a request with these `figures`: seconds in each stage, amounts."""
-        page = self._today(now)
-        page.rows.append(figures)
-        page.counts["finished"] += 1
-
-    def failed(self, figures: list[float], now: float, kind: str) -> None:
-        """A request has ended with an error of class `kind`."""
-        page = self._today(now)
-        page.rows.append(figures)
-        page.failed[kind] += 1
+        self._today().starved += seconds
 
     def since_start(self) -> Traffic:
         """All there has been."""
-        return self._sum([*self._pages, self._page], self._all)
+        return self._sum([*self._pages, self.page], self._all)
 
     def last(self, seconds: float) -> Traffic:
         """What there has been in the last `seconds`, at most a minute; in whole pages, so it may be more."""
         now = monotonic()
         pages = [page for page in self._pages if page.ended > now - seconds]
-        return self._sum([*pages, self._page], _Page(max(self.began, now - seconds)))
+        return self._sum([*pages, self.page], Page(max(self.began, now - seconds)))
 
-    def _sum(self, pages: Iterable[_Page], start: _Page) -> Traffic:
+    def _sum(self, pages: Iterable[Page], start: Page) -> Traffic:
         now = monotonic()
-        self._today(now)
-        result = _Page(start.began)
+        result = Page(start.began)
         result.add(start)
         for page in pages:
             page.digest()
@@ -155,15 +162,7 @@ class Ledger:
         result.ended = now
         return result.traffic()
 
-    def _today(self, now: float) -> _Page:
-        """The page to write on."""
-        page = self._page
-        if now >= page.began + self._interval:
-            page.digest()
-            page.ended = page.began + self._interval
-            self._pages.append(page)
-            while self._pages[0].ended < now - _REMEMBERED:
-                self._all.add(self._pages.popleft())
-            # Where nothing happened for long there is no page.
-            page = self._page = _Page(now)
-        return page
+    def _today(self) -> Page:
+        if (now := monotonic()) >= self.turns_at:
+            self.turn(now)
+        return self.page

@@ -20,7 +20,8 @@ class Outage:
 
     `waiting` tells how many requests wait for it, and for how many seconds they are tried again. That a
     server refuses connections shows at once. That it accepts them and is silent shows where it should answer
-    at once: at the requests between `asked` and `left`.
+    at once: of such requests `asked` are open, and `answers` have come. Whoever sends one counts, and has a
+    `look_again` if there is none to come; a call for each request would cost more.
     """
 
     _LOOK = 1.0
@@ -34,58 +35,44 @@ class Outage:
         self.waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self.span: Span = no_span
         """Hears of each outage when it is over."""
-        self._since: float | None = None
+        self.since: float | None = None
+        """When the server stopped answering, by `monotonic`; None while it answers."""
         self._reason = ""
         self._told = False
-        self._asked = 0
-        self._answers = self._answers_seen = 0
+        self.asked = 0
+        self.answers = self._answers_seen = 0
         self._silent_looks = 0
-        self._is_looking = False
+        self.is_looking = False
 
     def lasts_for(self, now: float) -> float:
         """Seconds since the server stopped answering; 0 while it answers."""
-        return 0.0 if self._since is None else now - self._since
-
-    def asked(self) -> None:
-        """A request is sent that the server should answer at once."""
-        self._asked += 1
-        if not self._is_looking:
-            self._look_again()
-
-    def left(self) -> None:
-        """That request is over, one way or another."""
-        self._asked -= 1
-
-    def answered(self) -> None:
-        """The server has answered something."""
-        self._answers += 1
-        if self._since is not None:
-            self._end()
+        return 0.0 if self.since is None else now - self.since
 
     def failed(self, reason: str) -> None:
         """A request got no answer."""
         self._reason = reason
-        if self._since is None:
-            self._since = monotonic()
-        if not self._is_looking:
-            self._look_again()
+        if self.since is None:
+            self.since = monotonic()
+        if not self.is_looking:
+            self.look_again()
 
-    def _look_again(self) -> None:
-        self._is_looking = True
+    def look_again(self) -> None:
+        """Have a look soon."""
+        self.is_looking = True
         asyncio.get_running_loop().call_later(self._LOOK, self._look)
 
     def _look(self) -> None:
-        self._is_looking = False
-        silent = self._asked > 0 and self._answers == self._answers_seen
-        self._answers_seen = self._answers
+        self.is_looking = False
+        silent = self.asked > 0 and self.answers == self._answers_seen
+        self._answers_seen = self.answers
         self._silent_looks = self._silent_looks + 1 if silent else 0
-        if self._silent_looks >= self._SILENT_LOOKS and self._since is None:
-            self._since = monotonic() - self._silent_looks * self._LOOK
+        if self._silent_looks >= self._SILENT_LOOKS and self.since is None:
+            self.since = monotonic() - self._silent_looks * self._LOOK
             self._reason = f"{self._place} does not answer"
-        if self._since is not None and not self._told and monotonic() - self._since >= self._REFUSES:
-            self._tell(self._since)
-        if self._asked or (self._since is not None and not self._told):
-            self._look_again()
+        if self.since is not None and not self._told and monotonic() - self.since >= self._REFUSES:
+            self._tell(self.since)
+        if self.asked or (self.since is not None and not self._told):
+            self.look_again()
 
     def _tell(self, since: float) -> None:
         requests, patience = self.waiting()
@@ -101,10 +88,11 @@ class Outage:
             until,
         )
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The server has answered."""
         now = monotonic()
-        if self._since is not None:
-            self.span("unreachable", self._reason, self._since, now)
+        if self.since is not None:
+            self.span("unreachable", self._reason, self.since, now)
             if self._told:
-                logger.warning("%s: answers again after %.0f s", self._place, now - self._since)
-        self._since, self._told, self._silent_looks = None, False, 0
+                logger.warning("%s: answers again after %.0f s", self._place, now - self.since)
+        self.since, self._told, self._silent_looks = None, False, 0

@@ -179,7 +179,10 @@ class Sampler:
         submitted anew under another number.
         """
         journey.sampling_session_id, journey.ledger = self.info.sampling_session_id, self.ledger
-        self.ledger.count("submitted")
+        ledger = self.ledger
+        if journey.since >= ledger.turns_at:
+            ledger.turn(journey.since)
+        ledger.page.submitted += 1
         # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in.
         place = self._place()
         offset = journey.sample.offset
