@@ -101,8 +101,8 @@ class Page:
 class Ledger:
     """Counts on a page for each `interval` seconds in which something happens; keeps the last minute's.
 
-    Whoever has a request for it looks at `turns_at`, calls `turn` if that is over, and counts on `page`: a call
-    for each request would cost as much as all the rest.
+    Whoever has a request for it looks at `turns_at`, calls `turn` if that is over, and counts on `page`.
+    A call for each request would cost as much as all the rest.
     """
 
     def __init__(self, interval: float) -> None:
