@@ -63,6 +63,8 @@ class Backend(Hosted):
         self._calls = Calls()
         self._last_spec: RequestSpec | None = None
         """What this host was sent last."""
+        self._events_of = 0
+        """The batch whose events were passed on last: a batch that comes again has them once more."""
         self._warned_at = float("-inf")
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
@@ -177,7 +179,9 @@ class Backend(Hosted):
                 self._forget(batch.done)
                 self._forget([number for number, _ in batch.failed])
                 self._calls.remove(batch.replies)
-        self.events.pass_on(batch.events)
+        if batch.number != self._events_of:
+            self.events.pass_on(batch.events)
+            self._events_of = batch.number
 
     def _forget(self, requests: Iterable[int]) -> None:
         self._in_flight.remove(requests)
@@ -219,6 +223,7 @@ class Backend(Hosted):
 
     def _tell(self, host: Host) -> None:
         self._last_spec = None
+        self._events_of = 0
         # Ids are given in turn, so in their order things are asked for as they were at first, a session
         # before its samplers.
         again: list[tuple[int, Callable[[], None]]] = [(it.id, it.reopen) for it in self._opened]
