@@ -70,15 +70,6 @@ class Daemon:
         self._loop.add_reader(self._requests.fd, self._drain)
         self._loop.call_soon(self._drain)
 
-    def watch_gil(self, program: int) -> None:
-        """Look at who holds the GIL of process `program` while batches wait for it."""
-        from tinker_sidecar.watch.gil_watch import GilWatch
-
-        outbox = self.engine.outbox
-        watch = GilWatch(program, lambda: outbox.waiting_since, lambda: outbox.starved)
-        self.engine.books.gil_holders = watch.holders
-        self._watching = self._loop.create_task(watch.run())
-
     def _bind(self, kind: int, endpoint: str) -> GilSocket:
         socket = self._context.socket(kind)
         socket.set_hwm(NO_LIMIT)
@@ -217,8 +208,6 @@ async def _serve(hello: Hello) -> None:
     await _let_be_watched(daemon, hello)
     onlookers = Onlookers(daemon.engine, hello.watching, hello.parent)
     onlookers.start()
-    if hello.watching.who:
-        daemon.watch_gil(hello.parent)
     await gone.wait()
     # Nobody is left to wait for an orderly end, and requests in flight have no one to go to.
     onlookers.close()

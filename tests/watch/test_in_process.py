@@ -1,4 +1,4 @@
-"""In process a process beside the program looks at it, from the second time on."""
+"""In process the first hold is told as it is seen right after; then a process beside the program looks."""
 
 from __future__ import annotations
 
@@ -85,15 +85,16 @@ def lines(program: subprocess.Popen[bytes]) -> list[str]:
     return program.stdout.read().decode().splitlines()
 
 
-def test_the_second_hold_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_holds_are_told_with_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     place = f"hold() at grader.py:{line_of(PROGRAM, '# holding')} (re.match)"
     with running(tmp_path, "grader.py", TWICE.replace("THEN", "")) as program:
         before, first, watched_by, *rest = lines(program)
     assert before == "0"
-    assert re.fullmatch(rf"{WAITED}; who holds its GIL is told from the next time on", first)
+    told = rf'{WAITED}; GIL held by {re.escape(place)}, thread "MainThread"'
+    assert re.fullmatch(f"{told}, as seen right after", first)
     assert has_ended(int(watched_by.removeprefix("watched by ")))
-    assert re.fullmatch(rf'{WAITED}; GIL held by {re.escape(place)}, thread "MainThread"', rest[0])
+    assert re.fullmatch(told, rest[0])
     assert rest[1:] == [place, "0"]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -14,11 +15,13 @@ from typing import IO
 import msgspec
 
 from tinker_client.connection.looks import permit_looks
+from tinker_client.connection.own_threads import OwnThreads
 from tinker_sidecar.engine.observer import Span, no_span
 from tinker_sidecar.ipc.stats import GilHolder
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.supervision import go_on
+from tinker_sidecar.watch.culprit import find_culprit
 from tinker_sidecar.watch.feed import BUSY, IDLE, IDLE_TICK, TICK, WAKING, Feed, Finding
 from tinker_sidecar.watch.recent import RecentGrowth
 from tinker_sidecar.watch.trouble import LATELY, LONG
@@ -52,6 +55,9 @@ class GilWatcher:
         self._feed = Feed()
         """Of what this engine gives, as long as nobody else listens."""
         self._recent = RecentGrowth(LATELY)
+        self._threads = OwnThreads()
+        self._seen_afterwards: list[GilHolder] = []
+        """By this process itself, before the other one was there."""
         self._last = IDLE
         """The last sign of life."""
         self._child: ChildProcess | None = None
@@ -71,7 +77,16 @@ class GilWatcher:
 
     def holders(self) -> list[GilHolder]:
         """Who held the GIL while results waited, the worst first."""
-        return self._holders
+        if not self._seen_afterwards:
+            return self._holders
+        seconds: Counter[tuple[str, str]] = Counter()
+        for holder in (*self._seen_afterwards, *self._holders):
+            seconds[holder.place, holder.thread] += holder.seconds  # type: ignore[assignment]  # Floats count, too.
+        total = sum(seconds.values())
+        return [
+            GilHolder(place=place, thread=thread, seconds=its, share=its / total)
+            for (place, thread), its in seconds.most_common()
+        ]
 
     def expect(self) -> None:
         """From any thread: the engine has just been given something to do.
@@ -81,6 +96,8 @@ class GilWatcher:
         """
         if self._last is IDLE and not self._over:
             self._give(WAKING)
+            if not self._is_fed:
+                self._threads.note()
 
     def close(self) -> None:
         """End the process."""
@@ -98,9 +115,11 @@ class GilWatcher:
     async def _step(self) -> bool:
         if self._over:
             return False
+        sign = BUSY if self._busy() else IDLE
         if not self._is_fed:
             self._look_out()
-        sign = BUSY if self._busy() else IDLE
+            if sign is BUSY:
+                self._threads.note()
         if sign is BUSY or self._last is not IDLE:
             self._give(sign)
         await asyncio.sleep(TICK if sign is BUSY else IDLE_TICK)
@@ -119,13 +138,24 @@ class GilWatcher:
         now, since = monotonic(), self._feed.waiting_since()
         late = 0.0 if since is None else now - since
         if late > LONG:
-            logger.warning(
-                "results waited %.1f s for this program; who holds its GIL is told from the next time on",
-                late,
-            )
+            self._tell_afterwards(now, late)
         lately = self._recent.at(now, self._feed.starved())
         if (late > LONG or lately > LONG) and not self._is_starting:
             self._start()
+
+    def _tell_afterwards(self, now: float, late: float) -> None:
+        """While the GIL was held nobody could look. Who has run most meanwhile is often still there."""
+        thread = self._threads.busiest()
+        culprit = None if thread is None else find_culprit([thread])
+        later = "who holds its GIL is told from the next time on"
+        who = later if culprit is None else f"{culprit}, as seen right after"
+        logger.warning("results waited %.1f s for this program; %s", late, who)
+        if culprit is None:
+            return
+        self._span("starved", culprit.place, now - late, now, thread=culprit.thread)
+        self._seen_afterwards.append(
+            GilHolder(place=culprit.place, thread=culprit.thread, seconds=late, share=1.0)
+        )
 
     def _start(self) -> None:
         """Have the process started on a thread of its own.
