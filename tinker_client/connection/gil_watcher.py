@@ -31,6 +31,8 @@ __all__ = ["GilWatcher"]
 logger = engine_logger(__name__)
 
 _EXIT_TIMEOUT = 1.0
+_MOST_OF_IT = 0.5
+"""The part of a hold that a thread must have run for, to be held responsible when it is over."""
 _MOST_UNFINISHED = 1 << 20
 """Bytes. A line is a few thousand at most."""
 
@@ -145,7 +147,7 @@ class GilWatcher:
 
     def _tell_afterwards(self, now: float, late: float) -> None:
         """While the GIL was held nobody could look. Who has run most meanwhile is often still there."""
-        thread = self._threads.busiest()
+        thread = self._threads.busiest(late * _MOST_OF_IT)
         culprit = None if thread is None else find_culprit([thread])
         later = "who holds its GIL is told from the next time on"
         who = later if culprit is None else f"{culprit}, as seen right after"
