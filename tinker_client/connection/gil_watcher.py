@@ -65,6 +65,8 @@ class GilWatcher:
         self._child: ChildProcess | None = None
         self._errors: IO[bytes] | None = None
         self._is_starting = False
+        self._started: tuple[ChildProcess, IO[bytes]] | None = None
+        """A process that the engine's thread has yet to hear of."""
         self._is_fed = False
         """Whether the watcher has had a sign of life, and so will miss the next."""
         self._over = False
@@ -104,6 +106,7 @@ class GilWatcher:
     def close(self) -> None:
         """End the process."""
         self._over = True
+        self._end_started()
         if self._child is not None:
             asyncio.get_running_loop().remove_reader(self._child.exit_fd)
             self._child.end(_EXIT_TIMEOUT)
@@ -178,22 +181,34 @@ class GilWatcher:
         try:
             errors = tempfile.TemporaryFile()  # noqa: SIM115  # It stays open for as long as the child.
             child = ChildProcess("tinker_sidecar.watch", str(os.getpid()), errors=errors)
-            outcome = partial(self._has_started, child, errors)
+            self._started = child, errors
+            outcome = self._has_started
         except (OSError, RuntimeError) as error:
             outcome = partial(self._cannot_start, error)
-        with contextlib.suppress(RuntimeError):  # The engine is gone. So will be the child, without its pipe.
+        with contextlib.suppress(RuntimeError):  # The engine's loop is closed.
             loop.call_soon_threadsafe(outcome)
+        # Whichever of this thread and `close` comes second sees what the other has left: the loop may be over.
+        if self._over:
+            self._end_started()
 
     def _cannot_start(self, error: Exception) -> None:
         self._over = True
         logger.warning("cannot start a process that tells who holds the GIL: %s", error)
 
-    def _has_started(self, child: ChildProcess, errors: IO[bytes]) -> None:
-        self._child, self._errors = child, errors
-        if self._over:
+    def _end_started(self) -> None:
+        """End a watcher that came when there was nothing left to watch."""
+        started, self._started = self._started, None
+        if started is not None:
+            child, errors = started
             child.end(_EXIT_TIMEOUT)
-            self._let_go()
+            child.close()
+            errors.close()
+
+    def _has_started(self) -> None:
+        started, self._started = self._started, None
+        if started is None:
             return
+        self._child, self._errors = child, _ = started
         permit_looks(child.pid)
         child.never_wait_to_write()
         asyncio.get_running_loop().add_reader(child.exit_fd, self._hear)
