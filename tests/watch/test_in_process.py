@@ -92,7 +92,8 @@ def test_both_holds_are_told_with_their_place(tmp_path: Path, monkeypatch: pytes
         before, first, watched_by, *rest = lines(program)
     assert before == "0"
     told = rf'{WAITED}; GIL held by {re.escape(place)}, thread "MainThread"'
-    assert re.fullmatch(f"{told}, as seen right after", first)
+    ran = rf'its thread "MainThread" ran meanwhile, and was at {re.escape(place)} right after'
+    assert re.fullmatch(f"{WAITED}; {ran}", first)
     assert has_ended(int(watched_by.removeprefix("watched by ")))
     assert re.fullmatch(told, rest[0])
     assert rest[1:] == [place, "0"]

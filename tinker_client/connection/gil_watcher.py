@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -58,8 +57,6 @@ class GilWatcher:
         """Of what this engine gives, as long as nobody else listens."""
         self._recent = RecentGrowth(LATELY)
         self._threads = OwnThreads()
-        self._seen_afterwards: list[GilHolder] = []
-        """By this process itself, before the other one was there."""
         self._last = IDLE
         """The last sign of life."""
         self._child: ChildProcess | None = None
@@ -81,16 +78,7 @@ class GilWatcher:
 
     def holders(self) -> list[GilHolder]:
         """Who held the GIL while results waited, the worst first."""
-        if not self._seen_afterwards:
-            return self._holders
-        seconds: Counter[tuple[str, str]] = Counter()
-        for holder in (*self._seen_afterwards, *self._holders):
-            seconds[holder.place, holder.thread] += holder.seconds  # type: ignore[assignment]  # Floats count, too.
-        total = sum(seconds.values())
-        return [
-            GilHolder(place=place, thread=thread, seconds=its, share=its / total)
-            for (place, thread), its in seconds.most_common()
-        ]
+        return self._holders
 
     def expect(self) -> None:
         """From any thread: the engine has just been given something to do.
@@ -143,24 +131,19 @@ class GilWatcher:
         now, since = monotonic(), self._feed.waiting_since()
         late = 0.0 if since is None else now - since
         if late > LONG:
-            self._tell_afterwards(now, late)
+            self._tell_afterwards(late)
         lately = self._recent.at(now, self._feed.starved())
         if (late > LONG or lately > LONG) and not self._is_starting:
             self._start()
 
-    def _tell_afterwards(self, now: float, late: float) -> None:
-        """While the GIL was held nobody could look. Who has run most meanwhile is often still there."""
+    def _tell_afterwards(self, late: float) -> None:
+        """While the GIL was held nobody could look; but who has run meanwhile is known, and where it is."""
         thread = self._threads.busiest(late * _MOST_OF_IT)
         culprit = None if thread is None else find_culprit([thread])
-        later = "who holds its GIL is told from the next time on"
-        who = later if culprit is None else f"{culprit}, as seen right after"
+        who = "who holds its GIL is told from the next time on"
+        if culprit is not None:
+            who = f'its thread "{culprit.thread}" ran meanwhile, and was at {culprit.place} right after'
         logger.warning("results waited %.1f s for this program; %s", late, who)
-        if culprit is None:
-            return
-        self._span("starved", culprit.place, now - late, now, thread=culprit.thread)
-        self._seen_afterwards.append(
-            GilHolder(place=culprit.place, thread=culprit.thread, seconds=late, share=1.0)
-        )
 
     def _start(self) -> None:
         """Have the process started on a thread of its own.
@@ -187,7 +170,7 @@ class GilWatcher:
             outcome = partial(self._cannot_start, error)
         with contextlib.suppress(RuntimeError):  # The engine's loop is closed.
             loop.call_soon_threadsafe(outcome)
-        # Whichever of this thread and `close` comes second sees what the other has left: the loop may be over.
+        # Whichever of this thread and `close` comes second sees what the other has left.
         if self._over:
             self._end_started()
 
