@@ -57,6 +57,7 @@ def _run_in(host: str, command: list[str], base_url: str, save: Path) -> tuple[R
         "TINKER_BASE_URL": base_url,
         "TINKER_API_KEY": "tml-local",
         "TINKER_SUBPROCESS_SAMPLING": HOSTS[host],
+        "TINKER_SIDECAR_WHO": "1",
     }
     finished = subprocess.run([*command, "--title", host, "--save", str(save)], env=environment)
     if finished.returncode != 0:

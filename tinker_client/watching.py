@@ -24,6 +24,7 @@ def read_watching() -> Watching:
     program = sys.argv[0].rpartition(os.sep)[2] if sys.argv else ""
     return Watching(
         who=switch("TINKER_SIDECAR_WHO", default=True),
+        who_at_once=switch("TINKER_SIDECAR_WHO"),
         metrics=_metrics(),
         trace=_trace(),
         log_level=_log_level(),

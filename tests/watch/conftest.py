@@ -26,7 +26,7 @@ __all__ = ["StandIn", "StandIns", "launch", "slow_server"]
 @pytest.fixture(autouse=True)
 def _looks_at_who_holds_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere nobody does: a busy machine would have a warning in the output of a program."""
-    monkeypatch.setenv("TINKER_SIDECAR_WHO", "1")
+    monkeypatch.delenv("TINKER_SIDECAR_WHO")
 
 
 @pytest.fixture(autouse=True)

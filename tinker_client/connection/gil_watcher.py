@@ -37,10 +37,10 @@ _MOST_UNFINISHED = 1 << 20
 
 
 class GilWatcher:
-    """A process that looks at this program, started when the engine has first been kept from running.
+    """A process that looks at this program, started by default when the engine has first been held up.
 
-    It is told so by signs of life that do not come. What it finds is logged here. Everything but `expect` and
-    `abandon` is to be called on the engine's thread, while its event loop runs.
+    It hears of that by signs of life that do not come. What it finds is logged here. Everything but `expect`
+    and `abandon` is to be called on the engine's thread, while its event loop runs.
 
     Parameters
     ----------
@@ -48,11 +48,14 @@ class GilWatcher:
         Whether anything is in flight, or about to be: an engine that has nothing to do is kept from nothing.
     span
         Told of each time that somebody was responsible for, for a trace.
+    at_once
+        Start the process with `run`.
     """
 
-    def __init__(self, busy: Callable[[], bool], span: Span = no_span) -> None:
+    def __init__(self, busy: Callable[[], bool], span: Span = no_span, *, at_once: bool = False) -> None:
         self._busy = busy
         self._span = span
+        self._at_once = at_once
         self._feed = Feed()
         """Of what this engine gives, as long as nobody else listens."""
         self._recent = RecentGrowth(LATELY)
@@ -74,6 +77,8 @@ class GilWatcher:
 
     async def run(self) -> None:
         """Give signs of life until cancelled."""
+        if self._at_once:
+            self._start()
         await go_on("signs of life", self._step)
 
     def holders(self) -> list[GilHolder]:

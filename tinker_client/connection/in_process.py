@@ -134,7 +134,7 @@ class InProcessHost:
     async def _watch_gil(self) -> None:
         from tinker_client.connection.gil_watcher import GilWatcher
 
-        books = self._engine.books
-        self._watcher = GilWatcher(lambda: bool(self._inbox) or books.is_busy(), books.span)
+        books, at_once = self._engine.books, self._backend.watching.who_at_once
+        self._watcher = GilWatcher(lambda: bool(self._inbox) or books.is_busy(), books.span, at_once=at_once)
         books.gil_holders = self._watcher.holders
         await self._watcher.run()

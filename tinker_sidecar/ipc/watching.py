@@ -12,6 +12,8 @@ class Watching(msgspec.Struct, frozen=True):
 
     who: bool = True
     """Look at who holds the GIL of the program while results wait for it."""
+    who_at_once: bool = False
+    """In process: have somebody ready to look from the start, not only once results have waited."""
     metrics: str = ""
     """Where to serve them for Prometheus: `[HOST:]PORT`; "" is nowhere."""
     trace: str = ""
