@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tinker_client.config import Settings
+from tinker_client.config import Settings, SubprocessSampling
 from tinker_client.retry_config import RetryConfig
 
 __all__ = ["_SamplingClientPickleState"]
@@ -20,7 +20,7 @@ class _HandleFields(msgspec.Struct):
     session_id: str
     sampling_session_id: str
     base_model: str | None
-    subprocess_sampling: bool
+    subprocess_sampling: SubprocessSampling
     is_local: bool = False
 
 
@@ -36,7 +36,7 @@ class _SamplingClientPickleState:
     sampling_session_id: str
     base_model: str | None
     retry_config: RetryConfig
-    subprocess_sampling: bool
+    subprocess_sampling: SubprocessSampling
 
     def to_handle(self) -> str:
         """The string that `SamplingClient.get_sampler_handle` gives."""

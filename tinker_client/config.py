@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -14,7 +15,25 @@ from tinker_client.proxies import proxy_for
 from tinker_sidecar.credentials import fits_header, is_one_word, without_password
 from tinker_sidecar.ipc.protocol import ServiceConfig
 
-__all__ = ["DEFAULT_BASE_URL", "LOCAL", "Limits", "Settings", "number", "subprocess_sampling", "switch"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "LOCAL",
+    "SHARED",
+    "Limits",
+    "Settings",
+    "SubprocessSampling",
+    "number",
+    "sidecar_group",
+    "subprocess_sampling",
+    "switch",
+]
+
+_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,23}")
+
+SHARED: Literal["shared"] = "shared"
+
+SubprocessSampling = bool | Literal["shared"]
+"""Where the engine is: in this process, in a sidecar of its own, or in one that it shares with others."""
 
 DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 
@@ -33,12 +52,26 @@ _NO_KEY = (
 )
 
 
-def subprocess_sampling() -> bool:
-    """Whether `TINKER_SUBPROCESS_SAMPLING` asks for the sidecar. Raises as `switch` does."""
-    return switch("TINKER_SUBPROCESS_SAMPLING")
+def subprocess_sampling() -> SubprocessSampling:
+    """Where `TINKER_SUBPROCESS_SAMPLING` wants the engine to be. Raises as `switch` does."""
+    if os.environ.get("TINKER_SUBPROCESS_SAMPLING", "").strip().lower() == SHARED:
+        sidecar_group()  # Called for its error: a name that will not do is to be told at once.
+        return SHARED
+    return switch("TINKER_SUBPROCESS_SAMPLING", or_else=f", or {SHARED!r} for one that processes share")
 
 
-def switch(variable: str, *, default: bool = False) -> bool:
+def sidecar_group() -> str:
+    """`TINKER_SIDECAR_GROUP`. Raises `TinkerError` for a name that no folder should have."""
+    group = os.environ.get("TINKER_SIDECAR_GROUP", "").strip() or "default"
+    if not _GROUP.fullmatch(group):
+        raise TinkerError(
+            "TINKER_SIDECAR_GROUP must be up to 24 ASCII letters, digits, dots and underscores, beginning "
+            f"with a letter or digit; got {group!r}"
+        )
+    return group
+
+
+def switch(variable: str, *, default: bool = False, or_else: str = "") -> bool:
     """Whether the environment turns `variable` on. Raises `TinkerError` for any other word than these."""
     text = os.environ.get(variable, "")
     word = text.strip().lower()
@@ -46,8 +79,8 @@ def switch(variable: str, *, default: bool = False) -> bool:
         return default
     if word not in _ON + _OFF:
         raise TinkerError(
-            f"{variable} must be {', '.join(_ON)} to be on, or {', '.join(_OFF[:-1])} or nothing to be off; "
-            f"got {text!r}"
+            f"{variable} must be {', '.join(_ON)} to be on, or {', '.join(_OFF[:-1])} or nothing to be off"
+            f"{or_else}; got {text!r}"
         )
     return word in _ON
 

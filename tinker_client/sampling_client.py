@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tinker_client.client_state import _SamplingClientPickleState
+from tinker_client.config import SHARED, SubprocessSampling
 from tinker_client.connection.backends import fork_count, get_backend
 from tinker_client.connection.inspecting import ask_for_stats
 from tinker_client.connection.pending_request import PendingRequest
@@ -87,7 +88,7 @@ class SamplingClient(SelfFuture):
         base_model: str | None = None,
         model_path: str | None = None,
         retry_config: RetryConfig | None = None,
-        subprocess_sampling: bool,
+        subprocess_sampling: SubprocessSampling,
     ) -> None:
         self._retry_config = RetryConfig.coerce(retry_config)
         self._subprocess_sampling = subprocess_sampling
@@ -284,6 +285,8 @@ class SamplingClient(SelfFuture):
         if info is None:
             return f"<{type(self).__name__}, opening>"
         mode = "sidecar" if self._subprocess_sampling else "in process"
+        if self._subprocess_sampling == SHARED:
+            mode = "shared sidecar"
         return f"<{type(self).__name__} {info.sampling_session_id} of {info.base_model}, {mode}>"
 
     # A future of itself

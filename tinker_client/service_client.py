@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
-from tinker_client.config import Settings, subprocess_sampling
+from tinker_client.config import SHARED, Settings, SubprocessSampling
+from tinker_client.config import subprocess_sampling as asked_sampling
 from tinker_client.connection.backends import get_backend
 from tinker_client.connection.sharing import create_session
 from tinker_client.futures import APIFuture, InterruptibleFuture, awaited
@@ -66,6 +67,9 @@ class ServiceClient:
         Other numbers change nothing: `RetryConfig` says for how long to try again.
     timeout
         Kept for code that sets it: the engine knows how long to wait for an answer.
+    subprocess_sampling
+        Whether to sample through a sidecar, or "shared" for one that all processes of this user share.
+        None: as `TINKER_SUBPROCESS_SAMPLING` says.
 
     Raises
     ------
@@ -89,10 +93,11 @@ class ServiceClient:
         default_headers: Mapping[str, str] | None = None,
         max_retries: float | None = None,
         timeout: Any = None,
+        subprocess_sampling: SubprocessSampling | None = None,
     ) -> None:
         self._retry_config = RetryConfig(enable_retry_logic=_retries(max_retries))
         # Before a local server starts, since this raises for a mistyped word.
-        self._subprocess_sampling = subprocess_sampling()
+        self._subprocess_sampling = _where(subprocess_sampling)
         settings = Settings.create(
             base_url=base_url,
             api_key=api_key,
@@ -215,6 +220,14 @@ class ServiceClient:
         session = self._session
         session.open()
         return session.backend.call(lambda call: Query(call, session.id))
+
+
+def _where(wanted: SubprocessSampling | None) -> SubprocessSampling:
+    if wanted is None:
+        return asked_sampling()
+    if wanted not in (True, False, SHARED):
+        raise wrong_value("subprocess_sampling", f"True, False or {SHARED!r}", wanted)
+    return wanted
 
 
 def _retries(max_retries: float | None) -> bool:

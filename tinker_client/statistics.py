@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinker_client.config import subprocess_sampling
 from tinker_client.connection.backend import Backend
-from tinker_client.connection.backends import get_backend
+from tinker_client.connection.backends import get_backend, running_backends
 from tinker_client.connection.inspecting import ask_for_stats
 from tinker_client.official.installing import installed
 from tinker_sidecar import __version__
@@ -43,9 +43,10 @@ def status() -> str:
 
 
 def _backend() -> Backend:
-    sidecar, in_process = get_backend(sidecar=True), get_backend(sidecar=False)
-    if sidecar.is_running or in_process.is_running:
-        return sidecar if sidecar.is_running else in_process
+    """That of the engine in a sidecar, if there is one; of one in this process, if there is none anywhere."""
+    running = running_backends()
+    if running:
+        return max(running, key=lambda backend: backend.is_sidecar)
     return get_backend(sidecar=subprocess_sampling())
 
 
@@ -57,7 +58,13 @@ def _mode() -> str:
     backend = _backend()
     if not backend.is_running:
         return "nothing has been sampled, and the official SDK is not taken over"
-    return f"tinker_client samples {'through the sidecar' if backend.is_sidecar else 'in this process'}"
+    return f"tinker_client samples {_through(backend)}"
+
+
+def _through(backend: Backend) -> str:
+    if not backend.is_sidecar:
+        return "in this process"
+    return "through a shared sidecar" if backend.is_shared else "through the sidecar"
 
 
 def _engine() -> str:

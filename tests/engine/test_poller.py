@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.poll_server import PollServer, poll_server
 from tests.engine.services import service
-from tinker_sidecar.engine.capacity import Capacity
+from tinker_sidecar.engine.account import Accounts
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.poller import FuturesPoller
@@ -45,9 +45,8 @@ async def server() -> AsyncIterator[PollServer]:
 
 @pytest.fixture
 async def session(server: PollServer) -> AsyncIterator[Session]:
-    session = Session(
-        service(server.base_url), Outbox(lambda batch: None), Capacity(), lambda route, cause: None
-    )
+    config = service(server.base_url)
+    session = Session(config, Outbox(lambda batch: None), Accounts().take(config), lambda route, cause: None)
     await session.open("s")
     try:
         yield session

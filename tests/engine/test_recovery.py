@@ -14,7 +14,7 @@ import pytest
 
 from tests.engine.services import service
 from tinker_client.local_server import start_local_server
-from tinker_sidecar.engine.capacity import Capacity
+from tinker_sidecar.engine.account import Accounts
 from tinker_sidecar.engine.failures import (
     EngineError,
     connection_error,
@@ -427,7 +427,8 @@ def test_a_session_counts_what_it_tries_again() -> None:
     retries: Counter[tuple[Route, Cause]] = Counter()
 
     async def open_session(base_url: str) -> None:
-        session = Session(service(base_url), Outbox(lambda batch: None), Capacity(), counting(retries))
+        config = service(base_url)
+        session = Session(config, Outbox(lambda batch: None), Accounts().take(config), counting(retries))
         try:
             await session.open(None)
         finally:

@@ -12,14 +12,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tinker_client.callbacks import run_soon
-from tinker_client.config import Limits
+from tinker_client.config import SHARED, Limits, SubprocessSampling, switch
 from tinker_client.connection.calls import Calls
 from tinker_client.connection.events import Events
 from tinker_client.connection.hosting import Host, Hosted
 from tinker_client.connection.in_flight import InFlight
 from tinker_client.connection.sendable import checked_message
 from tinker_client.connection.switch_interval import SwitchInterval
-from tinker_client.errors import SidecarError, from_failure
+from tinker_client.errors import SidecarError, SidecarStartupError, from_failure
 from tinker_client.futures import APIFuture, InterruptibleFuture, fail
 from tinker_client.running_loop import runs_event_loop
 from tinker_client.types import SampleResponse
@@ -53,9 +53,12 @@ class Backend(Hosted):
     A host that replaces a dead one is told of all that was open and asked all that was unanswered.
     """
 
-    def __init__(self, start_host: Callable[[Backend], Host], *, is_sidecar: bool) -> None:
+    def __init__(self, start_host: Callable[[Backend], Host], *, where: SubprocessSampling) -> None:
         super().__init__(partial(start_host, self))
-        self.is_sidecar = is_sidecar
+        self.where = where
+        """Where its engine is to be."""
+        self.has_fallen_back = False
+        """Whether it has a sidecar of its own, since there can be none that is shared."""
         self.new_id = itertools.count(1).__next__
         """A number that no session, sampler, call or request of this backend has had."""
         self.events = Events()
@@ -72,6 +75,16 @@ class Backend(Hosted):
         self._switch_interval = SwitchInterval()
         self.watching = Watching()
         """What the user wants to see of the engine."""
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether its engine is in another process."""
+        return bool(self.where)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other programs have their engines in that process, too."""
+        return self.where == SHARED and not self.has_fallen_back
 
     # Sending
 
@@ -207,6 +220,20 @@ class Backend(Hosted):
         self._in_flight.most_bytes = limits.prompt_bytes
         self._switch_interval.seconds = limits.switch_interval
 
+    def fall_back(self, reason: str) -> None:
+        """There can be no shared sidecar. Raises `SidecarStartupError` if the user wants no other."""
+        error = f"there can be no shared sidecar: {reason}"
+        if switch("TINKER_SIDECAR_REQUIRE"):
+            raise SidecarStartupError(error)
+        self.has_fallen_back = True
+        run_soon(partial(logger.warning, "%s. This process has one of its own instead", error))
+
+    def _take_another_way(self, reason: str) -> bool:
+        if self.where != SHARED or self.has_fallen_back:
+            return False
+        self.fall_back(reason)
+        return True
+
     def _is_in_use(self) -> bool:
         return bool(self._opened or self._in_flight.futures or self._calls)
 
@@ -220,6 +247,7 @@ class Backend(Hosted):
 
     def _forget_opened(self) -> None:
         self._opened.clear()
+        self.has_fallen_back = False
 
     def _tell(self, host: Host) -> None:
         self._last_spec = None

@@ -8,18 +8,20 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 from tinker_client import callbacks, local
+from tinker_client.config import SHARED, SubprocessSampling, number, sidecar_group
 from tinker_client.connection.backend import Backend
 from tinker_client.connection.hosting import Host
 
-__all__ = ["Backend", "fork_count", "get_backend", "shutdown"]
+__all__ = ["Backend", "fork_count", "get_backend", "running_backends", "shutdown"]
 
 _CALLBACKS_TIMEOUT = 1.0
 """Seconds that callbacks get at the interpreter's exit."""
 
 _lock = threading.Lock()
-_backends: dict[bool, Backend] = {}
+_backends: dict[SubprocessSampling, Backend] = {}
 _exiting = False
 _forks = 0
 _http_runtime_lost = False
@@ -29,16 +31,20 @@ _inherited: list[object] = []
 """A forked child's copies of its parent's backends, kept: destructors would touch what is the parent's."""
 
 
-def get_backend(*, sidecar: bool) -> Backend:
-    """This process's backend: the sidecar, or the engine on a thread."""
+def get_backend(*, sidecar: SubprocessSampling) -> Backend:
+    """This process's backend: the engine on a thread, in its own sidecar, or in one that is shared."""
     with _lock:
         sidecar = sidecar or _http_runtime_lost
         backend = _backends.get(sidecar)
         if backend is None:
-            backend = _backends[sidecar] = Backend(
-                _sidecar_host if sidecar else _in_process_host, is_sidecar=sidecar
-            )
+            backend = _backends[sidecar] = Backend(_HOSTS[sidecar], where=sidecar)
         return backend
+
+
+def running_backends() -> list[Backend]:
+    """Those of this process that have an engine."""
+    with _lock:
+        return [backend for backend in _backends.values() if backend.is_running]
 
 
 def fork_count() -> int:
@@ -62,8 +68,28 @@ def shutdown() -> None:
 
 def _sidecar_host(backend: Backend) -> Host:
     from tinker_client.connection.sidecar import SidecarHost
+    from tinker_client.connection.sidecar_process import SidecarProcess
 
-    return SidecarHost(backend)
+    return SidecarHost(backend, SidecarProcess(backend.watching))
+
+
+def _shared_host(backend: Backend) -> Host:
+    if backend.has_fallen_back:
+        return _sidecar_host(backend)
+    try:
+        # Here, since it is not to be had on every system.
+        from tinker_client.connection.meeting_place import NotSharedError
+        from tinker_client.connection.shared_sidecar import SharedSidecar
+        from tinker_client.connection.sidecar import SidecarHost
+    except ImportError as error:
+        backend.fall_back(f"this system has no {error.name}")
+        return _sidecar_host(backend)
+    linger = number("TINKER_SIDECAR_LINGER", 5.0, "seconds, such as 5")
+    try:
+        return SidecarHost(backend, SharedSidecar(backend.watching, sidecar_group(), linger))
+    except NotSharedError as reason:
+        backend.fall_back(str(reason))
+        return _sidecar_host(backend)
 
 
 def _in_process_host(backend: Backend) -> Host:
@@ -74,6 +100,13 @@ def _in_process_host(backend: Backend) -> Host:
     from tinker_client.connection.in_process import InProcessHost
 
     return InProcessHost(backend)
+
+
+_HOSTS: dict[SubprocessSampling, Callable[[Backend], Host]] = {
+    False: _in_process_host,
+    True: _sidecar_host,
+    SHARED: _shared_host,
+}
 
 
 def _at_exit() -> None:

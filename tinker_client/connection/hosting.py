@@ -86,6 +86,10 @@ class Hosted:
         """A first host is about to be started. Under the lock. Raises `TinkerError`."""
         raise NotImplementedError
 
+    def _take_another_way(self, reason: str) -> bool:
+        """Too many hosts have died: whether the next one will be of another kind."""
+        raise NotImplementedError
+
     def _is_in_use(self) -> bool:
         """Whether anything is open or unanswered, so that a host that died must be replaced."""
         raise NotImplementedError
@@ -183,6 +187,8 @@ class Hosted:
         """A host in place of one that died."""
         while True:
             pause = self._restarts.count_one()
+            if pause is None and self._take_another_way(f"{Restarts.MOST} have died within a minute"):
+                self._restarts, pause = Restarts(), 0.0
             if pause is None:
                 raise SidecarDiedError(
                     f"{self._death}\nNo other is started: {Restarts.MOST} have been within a minute"

@@ -1,4 +1,4 @@
-"""The engine in the sidecar process."""
+"""The engine in a sidecar, of this process's own or shared with others."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING
 
 from tinker_client.connection.channel import Channel
 from tinker_client.connection.looks import permit_looks
-from tinker_client.connection.sidecar_process import SidecarProcess
 from tinker_client.errors import SidecarDiedError, SidecarIPCError, SidecarStartupError
 
 if TYPE_CHECKING:
     from tinker_client.connection.backend import Backend
+    from tinker_client.connection.shared_sidecar import SharedSidecar
+    from tinker_client.connection.sidecar_process import SidecarProcess
 
 __all__ = ["SidecarHost"]
 
 
 class SidecarHost:
-    """A sidecar process and the channel to it. Raises `SidecarStartupError` when it does not come up."""
+    """The channel to a sidecar. Raises `SidecarStartupError` when it does not come up."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, process: SidecarProcess | SharedSidecar) -> None:
         self._backend = backend
-        self._process = SidecarProcess(backend.watching)
+        self._process = process
         if backend.watching.who:
             permit_looks(self._process.pid)
         try:

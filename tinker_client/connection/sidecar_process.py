@@ -16,15 +16,15 @@ from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.processes.exits import remove_folder
 
-__all__ = ["SidecarProcess"]
+__all__ = ["HTTP_THREADS", "MALLOC", "SidecarProcess"]
 
 _READY_TIMEOUT = 30.0
 _EXIT_TIMEOUT = 1.0
 _GREETING = b'{"error":'
 """How a `Greeting` begins; what else a Python may print when it starts does not."""
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
 """For glibc: what large results took goes back to the system, instead of staying in the child's heap."""
-_HTTP_THREADS = {"TOKIO_WORKER_THREADS": "1"}
+HTTP_THREADS = {"TOKIO_WORKER_THREADS": "1"}
 """For pyqwest: what one thread receives is more than one interpreter can use, and each further thread (by
 default one a core) makes every response dearer."""
 
@@ -83,7 +83,7 @@ class SidecarProcess:
 
     def _start(self) -> ChildProcess:
         with create_locked_log(self.folder) as log:
-            return ChildProcess("tinker_sidecar", errors=log, variables=_MALLOC, defaults=_HTTP_THREADS)
+            return ChildProcess("tinker_sidecar", errors=log, variables=MALLOC, defaults=HTTP_THREADS)
 
     def _greet(self) -> None:
         hello = Hello(self.folder, self.secret, os.getpid(), can_borrow(), self._watching)

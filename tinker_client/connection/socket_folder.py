@@ -20,7 +20,7 @@ from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.ipc.folders import FOLDER_PREFIX, own_folders, places
 from tinker_sidecar.processes.exits import remove_folder
 
-__all__ = ["create_locked_log", "make_socket_folder", "open_log"]
+__all__ = ["create_locked_log", "make_socket_folder", "open_log", "unfit_place"]
 
 _LOG = "log"
 _LONGEST = 90
@@ -40,7 +40,7 @@ def make_socket_folder() -> str:
     for name in places():
         parent = os.path.realpath(name)
         try:
-            reason = _unfit(parent)
+            reason = unfit_place(parent, len(f"/{FOLDER_PREFIX}12345678"))
             if reason is None:
                 _remove_left_folders(parent)
                 return tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)
@@ -67,11 +67,14 @@ def open_log(folder: str) -> IO[bytes]:
     return (Path(folder) / _LOG).open("rb")
 
 
-def _unfit(parent: str) -> str | None:
-    """Why a sidecar's folder must not be made in `parent`; None if it may. Raises `OSError`."""
+def unfit_place(parent: str, name: int) -> str | None:
+    """Why a folder for sockets, whose name has so many bytes, must not be made in `parent`; None if it may.
+
+    Raises `OSError`.
+    """
     if not _is_utf8(parent):
         return "not UTF-8"
-    if len(os.fsencode(parent)) + len(f"/{FOLDER_PREFIX}12345678") > _LONGEST:
+    if len(os.fsencode(parent)) + name > _LONGEST:
         return "too long a path for a socket"
     return _open_to_others(parent)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tinker_client.config import subprocess_sampling
+from tinker_client.config import SubprocessSampling, subprocess_sampling
 from tinker_client.connection.backends import get_backend
 from tinker_client.connection.sharing import attach_session
 from tinker_client.errors import TinkerError
@@ -18,7 +18,9 @@ __all__ = ["attach", "from_tinker"]
 _Client = TypeVar("_Client")
 
 
-def attach(sdk: Sdk, client: Any, client_class: Callable[..., _Client], *, sidecar: bool) -> _Client:
+def attach(
+    sdk: Sdk, client: Any, client_class: Callable[..., _Client], *, sidecar: SubprocessSampling
+) -> _Client:
     """A client of `client_class` for the sampler that the official `client` has, with numbers of our own.
 
     The requests of the two therefore do not get in each other's way.

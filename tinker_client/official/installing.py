@@ -12,6 +12,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
+from tinker_client.config import SubprocessSampling
 from tinker_client.config import subprocess_sampling as asked_for
 from tinker_client.official.forking import restart_sdk
 from tinker_client.official.patching import Patch, own_function
@@ -32,7 +33,7 @@ _router: Router | None = None
 _patches: list[Patch] = []
 
 
-def install(*, subprocess_sampling: bool | None = None) -> bool:
+def install(*, subprocess_sampling: SubprocessSampling | None = None) -> bool:
     """Have the official SDK's sampling clients sample through the sidecar.
 
     It concerns every `tinker.SamplingClient` of this process, made before or after, however it was made,
@@ -43,8 +44,9 @@ def install(*, subprocess_sampling: bool | None = None) -> bool:
     Parameters
     ----------
     subprocess_sampling
-        Whether to do so. None: as `TINKER_SUBPROCESS_SAMPLING` says, which is off when it isn't set, so
-        that a program with this call in it is switched by the variable.
+        Whether to do so, or "shared" for a sidecar that the processes of this user share. None: as
+        `TINKER_SUBPROCESS_SAMPLING` says, which is off when it isn't set, so that a program with this call
+        in it is switched by the variable.
 
     Returns
     -------
@@ -60,7 +62,8 @@ def install(*, subprocess_sampling: bool | None = None) -> bool:
     """
     global _router
     required()  # Called for its error: a mistyped word is to be told before there is trouble.
-    if not (asked_for() if subprocess_sampling is None else subprocess_sampling):
+    where = asked_for() if subprocess_sampling is None else subprocess_sampling
+    if not where:
         value = os.environ.get("TINKER_SUBPROCESS_SAMPLING")
         reason = "is not set" if value is None else f"is {value!r}"
         logger.info("the official SDK samples by itself: TINKER_SUBPROCESS_SAMPLING %s", reason)
@@ -71,7 +74,7 @@ def install(*, subprocess_sampling: bool | None = None) -> bool:
         if router is None:
             uninstall()
             try:
-                router = Router(Sdk())
+                router = Router(Sdk(), where)
                 _patches[:] = _patched(router)
             except MisfitError as misfit:
                 warn_once(f"cannot take over the official SDK's sampling: {misfit}")
@@ -232,5 +235,5 @@ class _Restore:
         self._restore = restore
 
     def __call__(self, *arguments: Any) -> Any:
-        install(subprocess_sampling=True)
+        install(subprocess_sampling=asked_for() or True)
         return self._restore(*arguments)

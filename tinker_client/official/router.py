@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tinker_client.config import SubprocessSampling
 from tinker_client.connection.backends import fork_count, get_backend
 from tinker_client.connection.remote import RemoteSession
 from tinker_client.errors import SidecarError, TinkerError
@@ -35,11 +36,12 @@ class Router:
     and so the heartbeat from the sidecar, lives as long as what the official SDK has for that session.
     """
 
-    def __init__(self, sdk: Sdk) -> None:
+    def __init__(self, sdk: Sdk, where: SubprocessSampling) -> None:
         self.sdk = sdk
+        self.where = where
         self.enabled = True
         self.future_class = future_class(sdk)
-        self.starter = Starter()
+        self.starter = Starter(where)
         self._sessions: weakref.WeakKeyDictionary[Any, RemoteSession] = weakref.WeakKeyDictionary()
 
     def submit(self, client: Any, request: SamplingRequest, wanted: str, official: Callable[[], Any]) -> Any:
@@ -55,7 +57,7 @@ class Router:
                 self.starter.when_running(partial(self._submit_later, client, future, request, official))
                 return future
             try:
-                get_backend(sidecar=True).start()
+                get_backend(sidecar=self.where).start()
             except (SidecarError, OSError) as error:
                 self._give_up(error)
                 return official()
@@ -102,7 +104,7 @@ class Router:
         return True
 
     def _attach(self, client: Any) -> AttachedClient:
-        attached = attach(self.sdk, client, AttachedClient, sidecar=True)
+        attached = attach(self.sdk, client, AttachedClient, sidecar=self.where)
         attached.official, attached.sdk = weakref.ref(client), self.sdk
         attached.base_url = attached.session.settings.base_url
         self._sessions[client.holder] = attached.session

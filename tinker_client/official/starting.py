@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from tinker_client.config import SubprocessSampling
 from tinker_client.connection.backends import get_backend
 
 __all__ = ["Starter"]
@@ -20,14 +21,15 @@ class Starter:
     _tasks: list[Task]
     _thread: threading.Thread | None
 
-    def __init__(self) -> None:
+    def __init__(self, where: SubprocessSampling) -> None:
+        self._where = where
         self._forget()
         os.register_at_fork(after_in_child=self._forget)
 
     @property
     def running(self) -> bool:
         """Whether there is a sidecar, so that sending to it blocks nobody."""
-        return get_backend(sidecar=True).pid is not None
+        return get_backend(sidecar=self._where).pid is not None
 
     def begin(self) -> None:
         """Have a sidecar soon, or hear later, from `when_running`, why there is none."""
@@ -47,7 +49,7 @@ class Starter:
     def _start(self) -> None:
         error: Exception | None = None
         try:
-            get_backend(sidecar=True).start()
+            get_backend(sidecar=self._where).start()
         except Exception as reason:  # noqa: BLE001 - Whatever it is, those who wait must hear of it.
             error = reason
         with self._lock:

@@ -21,7 +21,7 @@ class BillingPause:
     _NEW_INCIDENT_AFTER = 300.0
 
     def __init__(self, longest: float) -> None:
-        self._longest = longest
+        self.longest = longest
         self._since = 0.0
         self._last_seen = float("-inf")
         self._last_warning = float("-inf")
@@ -37,11 +37,11 @@ class BillingPause:
         if now - self._last_seen > self._NEW_INCIDENT_AFTER:
             self._since = now
         self._last_seen = now
-        if now - self._since >= self._longest:
+        if now - self._since >= self.longest:
             raise error
         if now - self._last_warning >= self._WARN_EVERY:
             self._last_warning = now
             logger.warning(
                 "sampling is paused until billing is sorted out (%.0f s so far): %s", now - self._since, error
             )
-        await asyncio.sleep(min(self._STEP, self._since + self._longest - now))
+        await asyncio.sleep(min(self._STEP, self._since + self.longest - now))

@@ -6,11 +6,11 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
-from heapq import heappop, heappush
 from itertools import count
 from typing import Self
 
 from tinker_sidecar.engine.chance_refusals import ChanceRefusals
+from tinker_sidecar.engine.fair_queue import FairQueue
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Capacity", "Place"]
@@ -28,7 +28,8 @@ class Capacity:
     not as exact as a refusal). Refusals that come however little is asked limit nothing; whether they are of
     that kind shows within a second or so, and sooner if a few tries right after the first one are taken.
 
-    The request that has waited longest goes first, those that were refused among them.
+    The request that has waited longest goes first, those that were refused among them; where several programs
+    share the server, that of each in turn.
     """
 
     _FIRST_TRIES = 8
@@ -64,7 +65,7 @@ class Capacity:
         self._chance = ChanceRefusals()
         self._sent = 0
         self._tickets = count()
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
         self._all_refused_since: float | None = None
         self._refused_at = -math.inf
         self._refused_in_vain = 0
@@ -121,7 +122,7 @@ class Capacity:
         turn = asyncio.get_running_loop().create_future()
         if not self._waiting:
             self._grow_from(self.limit)  # Nobody has wanted more until now.
-        heappush(self._waiting, (ticket, turn))
+        self._waiting.put(turn, ticket)
         self._tick_soon()
         try:
             await turn
@@ -197,7 +198,7 @@ class Capacity:
 
     def _admit(self) -> None:
         while self._waiting and self._has_room():
-            _, turn = heappop(self._waiting)
+            turn = self._waiting.pop()
             if not turn.done():
                 self._let_in()
                 turn.set_result(None)

@@ -8,10 +8,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
+from tinker_sidecar.engine.account import Accounts
 from tinker_sidecar.engine.books import Books
-from tinker_sidecar.engine.capacity import Capacity
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.inspection import make_stats
 from tinker_sidecar.engine.journey import DELIVERY, Journey
@@ -38,7 +37,6 @@ from tinker_sidecar.ipc.protocol import (
     Reply,
     RequestSpec,
     Sample,
-    ServiceConfig,
 )
 from tinker_sidecar.ipc.stats import Stats
 from tinker_sidecar.ipc.watching import Watching
@@ -74,7 +72,8 @@ class Engine:
     """Serves one client. Every method runs on the engine's event loop.
 
     `send` takes each batch for the client, who acknowledges it with an `Ack`. `program` is the process whose
-    requests these are: another one, or this one.
+    requests these are: another one, or this one. `accounts` is what it shares with other engines in this
+    process, if there are any.
     """
 
     def __init__(
@@ -82,8 +81,10 @@ class Engine:
         send: Callable[[Batch], None],
         program: int,
         watching: Watching = Watching(),  # noqa: B008
+        accounts: Accounts | None = None,
     ) -> None:
         self._program = program
+        self._accounts = accounts or Accounts()
         self.books = Books(shares_gil=program == os.getpid())
         look = partial(self.stats, most_requests=3, of_process=False)
         self._reporter = Reporter(watching.log_interval, look)
@@ -98,7 +99,6 @@ class Engine:
         """What the client has sent last: the requests that follow ask for it."""
         self._line_of: dict[int, _Line] = {}
         self._closings: set[asyncio.Task[None]] = set()
-        self._capacities: WeakValueDictionary[tuple[str | None, ...], Capacity] = WeakValueDictionary()
         self._handlers: dict[type, Callable[[Any], None]] = {
             RequestSpec: self._on_spec,
             Sample: self._on_sample,
@@ -218,6 +218,14 @@ class Engine:
         patience = [it.patience for number, it in self._open_samplers().items() if number in own]
         return waiting, min(patience, default=0.0)
 
+    async def leave(self, patience: float) -> None:
+        """The program is gone: close; the servers have `patience` seconds to hear that nobody waits."""
+        for request in list(self._requests):
+            self._drop(request)
+        await asyncio.sleep(0)  # Those that have a task must see that it is cancelled.
+        await asyncio.gather(*(session.settle(patience) for session in self._open_sessions()))
+        await self.close()
+
     async def close(self) -> None:
         """Stop everything at once; what is unanswered stays so."""
         for opening in self._sessions.values():
@@ -301,9 +309,9 @@ class Engine:
 
     async def _open_session(self, message: OpenSession) -> Session:
         try:
-            session = Session(message.config, self.outbox, self._capacity(message.config), self.books.retried)
-            session.http.outage.waiting = partial(self._waiting_in, message.session)
-            session.span = session.http.outage.span = self.books.span
+            account = self._accounts.take(message.config)
+            session = Session(message.config, self.outbox, account, self.books.retried, self.books.span)
+            session.waiting = partial(self._waiting_in, message.session)
             try:
                 info = await session.open(message.session_id)
             except BaseException:
@@ -314,11 +322,6 @@ class Engine:
             raise
         self.outbox.reply(Reply(message.call, value=info))
         return session
-
-    def _capacity(self, config: ServiceConfig) -> Capacity:
-        """What the server gives to whoever has this credential."""
-        owner = (config.base_url, config.api_key, config.credential_command)
-        return self._capacities.setdefault(owner, Capacity())
 
     async def _open_sampler(self, message: OpenSampler) -> Sampler:
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Coroutine
+
+from tinker_sidecar.engine.fair_queue import FairQueue
 
 __all__ = ["Budget"]
 
@@ -18,7 +19,7 @@ class Budget:
     def __init__(self, size: int) -> None:
         self.size = size
         self.used = 0
-        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._queue: FairQueue[tuple[int, asyncio.Future[None]]] = FairQueue()
 
     @property
     def waiting(self) -> int:
@@ -32,7 +33,7 @@ class Budget:
             self.used += amount
             return amount
         turn = asyncio.get_running_loop().create_future()
-        self._queue.append((amount, turn))
+        self._queue.put((amount, turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -45,13 +46,13 @@ class Budget:
         """Return what `take` gave, to whoever waits for it."""
         self.used -= amount
         while self._queue:
-            wanted, turn = self._queue[0]
+            wanted, turn = self._queue.first()
             if not turn.done():
                 if self.used + wanted > self.size:
                     return
                 self.used += wanted
                 turn.set_result(None)
-            self._queue.popleft()
+            self._queue.pop()
 
     def hold(self, amount: int) -> _Hold:
         """`async with` this share taken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Observer", "Span", "no_span"]
+__all__ = ["Observer", "Span", "Spans", "no_span"]
 
 
 class Observer(Protocol):
@@ -37,3 +37,15 @@ Span = Callable[..., None]
 
 def no_span(*_: object, **__: object) -> None:
     """Nobody looks on."""
+
+
+class Spans:
+    """Tells several what goes on, that concerns them all."""
+
+    def __init__(self) -> None:
+        self.hearers: list[Span] = []
+
+    def tell(self, lane: str, name: str, start: float, end: float, **details: object) -> None:
+        """See `Observer.span`."""
+        for hear in dict.fromkeys(self.hearers):  # A program with two sessions hears of it once.
+            hear(lane, name, start, end, **details)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextvars import Context
 from time import monotonic
 
-from tinker_sidecar.engine.observer import Span, no_span
+from tinker_sidecar.engine.observer import Spans
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Outage"]
@@ -18,7 +19,7 @@ logger = engine_logger(__name__)
 class Outage:
     """Whether the server at `place` answers.
 
-    `waiting` tells how many requests wait for it, and for how many seconds they are tried again. That a
+    `waiting` tell how many requests wait for it, and for how many seconds they are tried again. That a
     server refuses connections shows at once. That it accepts them and is silent shows where it should answer
     at once: of such requests `asked` are open, and `answers` have come. Whoever sends one counts, and has a
     `look_again` if there is none to come; a call for each request would cost more.
@@ -32,9 +33,9 @@ class Outage:
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self.waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
-        self.span: Span = no_span
-        """Hears of each outage when it is over."""
+        self.waiting: list[Callable[[], tuple[int, float]]] = []
+        self.spans = Spans()
+        """Hear of each outage when it is over."""
         self.since: float | None = None
         """When the server stopped answering, by `monotonic`; None while it answers."""
         self._reason = ""
@@ -59,7 +60,8 @@ class Outage:
     def look_again(self) -> None:
         """Have a look soon."""
         self.is_looking = True
-        asyncio.get_running_loop().call_later(self._LOOK, self._look)
+        # In no program's context: it concerns all who wait.
+        asyncio.get_running_loop().call_later(self._LOOK, self._look, context=Context())
 
     def _look(self) -> None:
         self.is_looking = False
@@ -75,9 +77,10 @@ class Outage:
             self.look_again()
 
     def _tell(self, since: float) -> None:
-        requests, patience = self.waiting()
-        if not requests:
+        waiting = [(requests, patience) for requests, patience in (ask() for ask in self.waiting) if requests]
+        if not waiting:
             return  # Nobody waits: heartbeats have a warning of their own.
+        requests, patience = sum(requests for requests, _ in waiting), min(least for _, least in waiting)
         self._told = True
         until = time.strftime("%H:%M:%S", time.localtime(time.time() + since + patience - monotonic()))
         logger.warning(
@@ -92,7 +95,7 @@ class Outage:
         """The server has answered."""
         now = monotonic()
         if self.since is not None:
-            self.span("unreachable", self._reason, self.since, now)
+            self.spans.tell("unreachable", self._reason, self.since, now)
             if self._told:
                 logger.warning("%s: answers again after %.0f s", self._place, now - self.since)
         self.since, self._told, self._silent_looks = None, False, 0

@@ -317,7 +317,7 @@ class Sampler:
         try:
             promise = await self._asked(body)
         except asyncio.CancelledError:
-            self.session.spawn(self._take_back(body))
+            self.session.spawn(self._take_back(body), is_farewell=True)
             raise
         except EngineError as error:
             if error.status != 429:

@@ -6,10 +6,9 @@ import msgspec
 
 from tinker_sidecar.ipc.watching import Watching
 
-__all__ = ["USERNAME", "ZAP_DOMAIN", "Greeting", "Hello", "requests_endpoint", "results_endpoint"]
+__all__ = ["USERNAME", "Greeting", "Hello", "requests_endpoint", "results_endpoint"]
 
 USERNAME = b"client"
-ZAP_DOMAIN = b"tinker-sidecar"
 
 
 class Hello(msgspec.Struct):

@@ -9,7 +9,7 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from subprocess import PIPE, Popen
 from time import monotonic
 from typing import IO
@@ -40,6 +40,8 @@ class ChildProcess:
         Set in its environment, whatever this process has there.
     defaults
         Set in its environment unless this process has them in its own.
+    only
+        The names of all that it has of this process's environment. None: everything but keys.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class ChildProcess:
         errors: IO[bytes],
         variables: Mapping[str, str] | None = None,
         defaults: Mapping[str, str] | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         self._owner = os.getpid()
         self._process = Popen(
@@ -64,7 +67,7 @@ class ChildProcess:
             stdin=PIPE,
             stdout=PIPE,
             stderr=errors,
-            env={**(defaults or {}), **module_environment(), **(variables or {})},
+            env={**(defaults or {}), **module_environment(only), **(variables or {})},
             start_new_session=True,
         )
         assert self._process.stdin is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Collection
 from os import __file__ as os_file
 from os import environ, getcwd
 from pathlib import Path
@@ -53,11 +54,15 @@ def module_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, *options, "-P", "-c", _BOOTSTRAP, "-m", module, *arguments]
 
 
-def module_environment() -> dict[str, str]:
-    """This process's environment without its keys, and with the way to this package and what it needs."""
+def module_environment(only: Collection[str] | None = None) -> dict[str, str]:
+    """This process's environment without its keys, and with the way to this package and what it needs.
+
+    Or `only` the variables of these names.
+    """
     root = str(Path(__file__).resolve().parents[2])
     ours = {_SEARCH_PATH: "\n".join([root, *_search_path()])}
-    return {name: value for name, value in environ.items() if name not in _SECRETS} | ours
+    kept = environ.keys() - _SECRETS if only is None else environ.keys() & only
+    return {name: environ[name] for name in kept} | ours
 
 
 def _search_path() -> list[str]:

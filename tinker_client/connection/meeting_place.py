@@ -1,0 +1,138 @@
+"""The folder in which a user's processes and the sidecar that they share meet."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tinker_client.connection.socket_folder import unfit_place
+from tinker_sidecar.ipc.folders import places
+from tinker_sidecar.ipc.shared import LOCK, PROTOCOL, SHARED_PREFIX, STARTS
+
+__all__ = ["MeetingPlace", "NotSharedError"]
+
+_LONGEST_NAME = len(f"/{SHARED_PREFIX}4294967295-{'g' * 24}-{PROTOCOL}-12345678/999999")
+_MOST_STARTS, _WITHIN = 5, 60.0
+_LOCK_EVERY = 0.01
+"""Seconds between tries to get the lock."""
+_ACCESS = 0o700
+
+
+class NotSharedError(Exception):
+    """There can be no shared sidecar here, for this reason."""
+
+
+class MeetingPlace:
+    """The one of this user and `group` on this machine, made if it is not there.
+
+    It belongs to a version of the protocol, and to the namespaces that this process is in: containers on one
+    machine do not see each other's processes, though they may share a folder.
+
+    Raises `NotSharedError` if there is none that is safe.
+    """
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.folder = _folder(group)
+        self._make()
+
+    @contextmanager
+    def locked(self, deadline: float) -> Iterator[bool]:
+        """With the lock that a sidecar is started under; False: the folder has been removed meanwhile.
+
+        Raises `NotSharedError` if it cannot be had.
+        """
+        try:
+            lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            yield False
+            return
+        except OSError as error:
+            raise NotSharedError(f"cannot lock {self.folder / LOCK}: {error.strerror}") from None
+        try:
+            _lock(lock, deadline)
+            yield self._is_still(lock)
+        finally:
+            os.close(lock)
+
+    def count_start(self) -> None:
+        """One more sidecar is started here. Raises `NotSharedError` if there have been too many lately."""
+        starts = self.folder / STARTS
+        lately = []
+        with suppress(OSError, ValueError):
+            lately = [
+                start for start in map(float, starts.read_text().split()) if start > time.time() - _WITHIN
+            ]
+        if len(lately) > _MOST_STARTS:
+            raise NotSharedError(f"{_MOST_STARTS} have died within a minute")
+        with suppress(OSError):
+            starts.write_text("".join(f"{start}\n" for start in [*lately, time.time()]))
+
+    def _is_still(self, lock: int) -> bool:
+        """Whether the lock that we have is the one in the folder."""
+        try:
+            there = (self.folder / LOCK).lstat()
+        except OSError:
+            return False
+        ours = os.fstat(lock)
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def _make(self) -> None:
+        with suppress(FileExistsError):
+            self.folder.mkdir(_ACCESS)
+        found = self.folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise NotSharedError(f"{self.folder} is not a folder of this user's")
+        if stat.S_IMODE(found.st_mode) != _ACCESS:
+            raise NotSharedError(f"{self.folder} may be entered by others, or not by its owner")
+
+    def again(self) -> None:
+        """Make the folder anew, if a sidecar that ended has removed it."""
+        self._make()
+
+
+def _folder(group: str) -> Path:
+    namespaces = hashlib.sha256("".join(map(_namespace, ("pid", "mnt", "user"))).encode()).hexdigest()[:8]
+    name = f"{SHARED_PREFIX}{os.geteuid()}-{group}-{PROTOCOL}-{namespaces}"
+    reasons = []
+    for place in (os.environ.get("XDG_RUNTIME_DIR") or "", *places()):
+        if not place:
+            continue
+        parent = os.path.realpath(place)
+        try:
+            reason = unfit_place(parent, _LONGEST_NAME)
+            if reason is None and os.access(parent, os.W_OK | os.X_OK):
+                return Path(parent, name)
+            reason = reason or "it may not be written to"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        reasons.append(f"{parent!a}: {reason}")
+    raise NotSharedError("no folder to meet in; tried " + "; ".join(reasons))
+
+
+def _namespace(kind: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/ns/{kind}")  # noqa: PTH115
+    except OSError:
+        return ""
+
+
+def _lock(descriptor: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise NotSharedError("another process has been starting one for too long") from None
+            time.sleep(_LOCK_EVERY)
+        except OSError as error:
+            name = errno.errorcode.get(error.errno or 0, "")
+            raise NotSharedError(f"the file system has no locks ({name})") from None

@@ -1,0 +1,122 @@
+"""What one server gives to one credential, and what all who have both therefore share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tinker_sidecar.engine.auth import Auth
+from tinker_sidecar.engine.billing import BillingPause
+from tinker_sidecar.engine.capacity import Capacity
+from tinker_sidecar.engine.heartbeat import Heartbeat
+from tinker_sidecar.engine.http import Http, Lane, Response
+from tinker_sidecar.engine.limits import Budget
+from tinker_sidecar.engine.server_flags import ClientFlags
+from tinker_sidecar.ipc.protocol import ServiceConfig
+
+__all__ = ["Account", "Accounts"]
+
+_DISPATCHES = 400
+_RESPONSE_BYTES = 12 * 1024 * 1024
+"""Of results on their way to us at once, however much more the server allows: enough for 100 MB/s from a
+server 0.1 s away, and what is on its way is in our memory."""
+
+
+class Account:
+    """Connections, tokens, limits and pauses: of all sessions at a server with the same credential.
+
+    It is closed when nobody has it any more, with a `release` for each `Accounts.take`.
+    """
+
+    def __init__(self, config: ServiceConfig, forget: Callable[[], object]) -> None:
+        flags = ClientFlags()
+        self._forget = forget
+        self._users = 0
+        self._heartbeats: dict[str, tuple[Heartbeat, set[object]]] = {}
+        """By session, each with who has it."""
+        self.http = Http(config.base_url, config.headers, config.proxy)
+        self.auth = Auth(config, self.http)
+        self.capacity = Capacity()
+        self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec)
+        self.dispatches = Budget(_DISPATCHES)
+        self.prompt_bytes = Budget(flags.sample_dispatch_bytes_semaphore_size)
+        self.response_bytes = Budget(0)
+        self.adopt(flags)
+
+    def adopt(self, flags: ClientFlags) -> None:
+        """Have the limits be as the server says now."""
+        self.billing.longest = flags.billing_exception_max_pause_duration_sec
+        self.prompt_bytes.size = flags.sample_dispatch_bytes_semaphore_size
+        self.response_bytes.size = min(flags.inflight_response_bytes_semaphore_size, _RESPONSE_BYTES)
+
+    async def post(
+        self,
+        route: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        lane: Lane = Lane.OTHER,
+        limit: int | None = None,
+    ) -> Response:
+        """One POST with the credential, once more with a new one if that was refused."""
+        token = await self.auth.token()
+        response = await self.http.post(route, body, token, headers, lane, limit)
+        if response.status == 401 and self.auth.refused(token, response.challenge):
+            response = await self.http.post(route, body, await self.auth.token(), headers, lane, limit)
+        return response
+
+    def heartbeat(self, session_id: str, user: object, *, may_be_silent: bool) -> Heartbeat:
+        """That of a session, begun for the first who has it; to be given up with `end_heartbeat`."""
+        if session_id not in self._heartbeats:
+            beginning = Heartbeat(session_id, self.post, may_be_silent=may_be_silent)
+            self._heartbeats[session_id] = beginning, set()
+        heartbeat, users = self._heartbeats[session_id]
+        users.add(user)
+        return heartbeat
+
+    async def end_heartbeat(self, session_id: str, user: object) -> None:
+        """`user` has the session no more. With the last one its heartbeat stops."""
+        heartbeat, users = self._heartbeats[session_id]
+        users.discard(user)
+        if not users:
+            del self._heartbeats[session_id]
+            await heartbeat.stop()
+
+    def take(self) -> None:
+        """One more has this."""
+        self._users += 1
+
+    async def release(self) -> None:
+        """One less has this; with the last one its connections are closed."""
+        self._users -= 1
+        if not self._users:
+            self._forget()
+            await self.auth.close()
+            await self.http.close()
+
+
+_Key = tuple[object, ...]
+
+
+class Accounts:
+    """Those that anybody in this process has."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[_Key, Account] = {}
+
+    def take(self, config: ServiceConfig) -> Account:
+        """What the server in `config` gives to the credential in it, to be released."""
+        key = _key(config)
+        account = self._accounts.get(key)
+        if account is None:
+            account = self._accounts[key] = Account(config, lambda: self._accounts.pop(key))
+        account.take()
+        return account
+
+
+def _key(config: ServiceConfig) -> _Key:
+    return (
+        config.base_url,
+        config.api_key,
+        config.credential_command,
+        config.proxy,
+        *sorted(config.headers.items()),
+    )

@@ -1,0 +1,263 @@
+"""`python -m tinker_sidecar.hub`: a sidecar that the processes of one user share. Started by `tinker_client`.
+
+It is a child of nobody, since it must outlive whoever starts it, and ends some time after the last of them.
+Each program has an engine of its own here, and sockets and a secret, so that none can read or send what is
+another's. What they share, if they have the same credential, are the accounts: see `engine.account`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from shutil import rmtree
+
+import msgspec
+import uvloop
+
+from tinker_sidecar.engine.account import Accounts
+from tinker_sidecar.engine.fair_queue import program
+from tinker_sidecar.engine.http_threads import start_http_threads
+from tinker_sidecar.engine.outbox import Outbox
+from tinker_sidecar.ipc.shared import ATTACH, LOCK, LONGEST_LINE, Attach, Attached, HubHello, Started
+from tinker_sidecar.logs import engine_logger
+from tinker_sidecar.processes.exits import remove_folder
+from tinker_sidecar.serving import Doors, ServedEngine
+from tinker_sidecar.set_up import ZMQ_THREADS, set_up_logging, set_up_process, spare_the_collector, take_level
+from tinker_sidecar.watch.questions import NONSENSE
+
+__all__ = ["main"]
+
+logger = engine_logger(__name__)
+
+_PATIENCE = 5.0
+"""Seconds that a program has to present itself."""
+_LOOK_EVERY = 1.0
+"""Seconds between looks whether the socket is still our own."""
+_CREDENTIALS = struct.Struct("3i")
+"""Linux's `struct ucred`: process, user, group."""
+
+
+class Hub:
+    """The sidecar in `folder`, which ends `linger` seconds after the last program has left."""
+
+    def __init__(self, folder: str, linger: float) -> None:
+        self._folder = Path(folder)
+        for left in self._folder.iterdir():
+            if left.is_dir():
+                rmtree(left, ignore_errors=True)  # Of a sidecar that was killed.
+        self._linger = linger
+        self._doors = Doors()
+        self._accounts = Accounts()
+        self._seats: dict[int, tuple[Attach, ServedEngine]] = {}
+        """By the number that a program has here."""
+        self._numbers = iter(range(1, sys.maxsize))
+        self._ends = asyncio.Event()
+        self._nobody: asyncio.TimerHandle | None = None
+        set_up_logging(self._outboxes)
+
+    async def run(self, has_started: asyncio.Event) -> None:
+        """Let programs attach until it is time to end."""
+        path = self._folder / ATTACH
+        server = await asyncio.start_unix_server(self._welcome, path, limit=LONGEST_LINE)
+        own = path.stat()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ends.set)
+        self._wait_for_somebody()
+        has_started.set()
+        while not self._ends.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await self._ends.wait()
+            if not _is_same_file(path, own):
+                logger.warning("somebody has removed the shared sidecar's socket: another takes over")
+                break
+        server.close()
+        if _is_same_file(path, own):
+            path.unlink()
+        for _, served in self._seats.values():
+            served.stop_being_watched()
+        self._end_if_deserted()
+
+    def _wait_for_somebody(self) -> None:
+        """Nobody is attached."""
+        self._nobody = asyncio.get_running_loop().call_later(self._linger, self._end_if_deserted)
+
+    def _end_if_deserted(self) -> None:
+        """End, unless somebody has come, or comes just now."""
+        if self._seats:
+            return
+        try:
+            with (self._folder / LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever waits for the lock finds that its file is gone, and makes a new folder.
+                rmtree(self._folder, ignore_errors=True)
+        except BlockingIOError:
+            self._wait_for_somebody()
+            return
+        except OSError:
+            pass  # The folder is gone.
+        self._ends.set()
+
+    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one program until it is gone."""
+        try:
+            pid, user, _ = _peer(writer)
+            if user != os.geteuid():
+                return
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    asked = msgspec.json.decode(await reader.readline(), type=Attach)
+            except (OSError, TimeoutError, *NONSENSE):
+                return  # Gone, slow, or not one of ours.
+            await self._serve(pid, asked, reader, writer)
+        except OSError as error:
+            logger.warning("a program could not be served: %s", error)
+        except Exception as error:
+            logger.error("unexpected error with an attached program", exc_info=error)
+        finally:
+            writer.close()
+
+    async def _serve(
+        self, pid: int, asked: Attach, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        number = next(self._numbers)
+        program.set(number)  # For all that is done from here on, by this task and those that it starts.
+        folder, secret = self._folder / str(number), secrets.token_hex(16)
+        try:
+            folder.mkdir(0o700)
+            served = ServedEngine(
+                self._doors,
+                str(folder),
+                secret,
+                pid,
+                asked.watching,
+                borrows=asked.borrows,
+                accounts=self._accounts,
+            )
+        except Exception as error:  # noqa: BLE001  # The program must hear of it, whatever it is.
+            writer.write(_line(Attached(error=f"{type(error).__name__}: {error}")))
+            remove_folder(str(folder))
+            return
+        self._seats[number] = asked, served
+        self._have_seats_changed()
+        try:
+            await served.let_be_watched()
+            writer.write(_line(Attached(os.getpid(), str(folder), secret)))
+            await _until_gone(pid, reader)
+        finally:
+            del self._seats[number]
+            self._have_seats_changed()
+            await served.close()
+            remove_folder(str(folder))
+
+    def _have_seats_changed(self) -> None:
+        take_level(asked.watching for asked, _ in self._seats.values())
+        if self._nobody is not None:
+            self._nobody.cancel()
+            self._nobody = None
+        if not self._seats:
+            self._wait_for_somebody()
+
+    def _outboxes(self) -> Iterable[Outbox]:
+        """Of those programs that what is being done concerns."""
+        number = program.get()
+        if number in self._seats:
+            return [self._seats[number][1].engine.outbox]
+        return [] if number else [served.engine.outbox for _, served in self._seats.values()]
+
+
+async def _until_gone(pid: int, reader: asyncio.StreamReader) -> None:
+    """Until the program has ended or has closed its connection.
+
+    A process that it has forked may hold the connection open.
+    """
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop.add_reader(watched, gone.set)
+    hang_up = asyncio.create_task(reader.read(1))
+    hang_up.add_done_callback(lambda _: gone.set())
+    try:
+        await gone.wait()
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+        hang_up.cancel()
+        await asyncio.gather(hang_up, return_exceptions=True)
+
+
+def _peer(writer: asyncio.StreamWriter) -> tuple[int, int, int]:
+    """The process, user and group at the other end, as the system knows them."""
+    connection = writer.get_extra_info("socket")
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, user, group = _CREDENTIALS.unpack(credentials)
+    return pid, user, group
+
+
+def _is_same_file(path: Path, own: os.stat_result) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
+
+
+def _line(message: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(message) + b"\n"
+
+
+def main() -> None:
+    """Read the hello from stdin, become nobody's child, and serve."""
+    set_up_process()
+    try:
+        hello = msgspec.json.decode(sys.stdin.buffer.readline(), type=HubHello)
+    except msgspec.DecodeError:
+        sys.exit("the shared sidecar is started by tinker_client, with TINKER_SUBPROCESS_SAMPLING=shared")
+    if os.fork():  # No thread runs yet.
+        os._exit(0)
+    os.chdir("/")
+    uvloop.run(_serve(hello))
+
+
+async def _serve(hello: HubHello) -> None:
+    try:
+        start_http_threads(besides=ZMQ_THREADS)
+        hub = Hub(hello.folder, hello.linger)
+        has_started = asyncio.Event()
+        running = asyncio.create_task(hub.run(has_started))
+        starting = asyncio.create_task(has_started.wait())
+        await asyncio.wait([running, starting], return_when=asyncio.FIRST_COMPLETED)
+        starting.cancel()
+        if running.done():
+            running.result()
+    except Exception as error:
+        _say(Started(error=f"{type(error).__name__}: {error}"))
+        raise
+    spare_the_collector()
+    _say(Started())
+    await running
+    os._exit(0)
+
+
+def _say(started: Started) -> None:
+    """Tell whoever started us, and let go of its pipes."""
+    os.write(1, _line(started))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    main()
