@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 import threading
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Waiter", "wake_together"]
+__all__ = ["Waiter", "release_stopped_loops", "wake_together", "when_resumed"]
 
 _REENTRY = 0.001
 """Seconds, the shortest time that uvloop's timers know."""
@@ -77,16 +79,78 @@ class Waiter:
 
     def wake(self, _: object) -> None:
         """Have the task resumed, from any thread."""
-        waiting: _Waiting | None = getattr(_gathering, "waiting", None)
-        if waiting is not None:
-            waiting[self._loop].append(self)
+        gathered: _Gathered | None = getattr(_gathering, "gathered", None)
+        if gathered is not None:
+            gathered.waiting[self._loop].append(self)
         else:
-            _wake(self._loop, deque([self]))
+            _wake(self._loop, deque([self]), None)
 
 
 _gathering = threading.local()
 
-_Waiting = dict["asyncio.AbstractEventLoop", deque[Waiter]]
+
+class _Gathered:
+    """Who is to be resumed at the end of a `wake_together`."""
+
+    __slots__ = ("then", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: defaultdict[asyncio.AbstractEventLoop, deque[Waiter]] = defaultdict(deque)
+        self.then: list[Callable[[], None]] = []
+
+
+class _Resumption:
+    """Calls `then` when every one of `loops` has taken its tasks on, or will not any more.
+
+    A loop that is closed drops what it was to do, and this with it.
+    """
+
+    __slots__ = ("__weakref__", "_left", "_process", "_then", "loops")
+
+    def __init__(self, loops: list[asyncio.AbstractEventLoop], then: list[Callable[[], None]]) -> None:
+        self.loops = loops
+        self._left = len(loops)
+        self._then = then
+        self._process = os.getpid()
+        _under_way.add(self)
+
+    def one_done(self) -> None:
+        """One loop is through."""
+        self._left -= 1
+        if self._left == 0:
+            self.finish()
+
+    def finish(self) -> None:
+        """Nobody waits for what was gathered any more. May be called again."""
+        then, self._then = self._then, []
+        if os.getpid() == self._process:
+            for call in then:
+                call()
+
+    def __del__(self) -> None:
+        self.finish()
+
+
+_under_way: weakref.WeakSet[_Resumption] = weakref.WeakSet()
+
+
+def when_resumed(then: Callable[[], None]) -> bool:
+    """Within `wake_together`: whether event loops have tasks to resume.
+
+    If so, `then` is called when they have. Until then they may be busy with other things, and the tasks wait.
+    """
+    gathered: _Gathered = _gathering.gathered
+    if not gathered.waiting:
+        return False
+    gathered.then.append(then)
+    return True
+
+
+def release_stopped_loops() -> None:
+    """Wait no longer for loops that do not run: nobody knows whether they ever will."""
+    for resumption in list(_under_way):
+        if not any(loop.is_running() for loop in resumption.loops):
+            resumption.finish()
 
 
 @contextlib.contextmanager
@@ -96,20 +160,22 @@ def wake_together() -> Iterator[None]:
     Every wake-up of a loop writes to its self-pipe, which gives up the GIL. Within another
     `wake_together` they are woken at the end of that.
     """
-    if getattr(_gathering, "waiting", None) is not None:
+    if getattr(_gathering, "gathered", None) is not None:
         yield
         return
-    waiting: _Waiting = defaultdict(deque)
-    _gathering.waiting = waiting
+    gathered = _gathering.gathered = _Gathered()
     try:
         yield
     finally:
-        _gathering.waiting = None
-        own = waiting.pop(_running_loop(), None) if waiting else None
-        for loop, waiters in waiting.items():
-            _wake(loop, waiters)
-        if own:  # Last, since its tasks may go on within this call.
-            _wake(own[0].get_loop(), own)
+        _gathering.gathered = None
+        waiting = gathered.waiting
+        if waiting:
+            resumption = _Resumption(list(waiting), gathered.then) if gathered.then else None
+            own = waiting.pop(_running_loop(), None)
+            for loop, waiters in waiting.items():
+                _wake(loop, waiters, resumption)
+            if own:  # Last, since its tasks may go on within this call.
+                _wake(own[0].get_loop(), own, resumption)
 
 
 def _running_loop() -> Any:
@@ -118,16 +184,17 @@ def _running_loop() -> Any:
     return asyncio._get_running_loop()
 
 
-def _wake(loop: asyncio.AbstractEventLoop, waiters: deque[Waiter]) -> None:
+def _wake(loop: asyncio.AbstractEventLoop, waiters: deque[Waiter], resumption: _Resumption | None) -> None:
     import asyncio
 
     if asyncio._get_running_loop() is not loop:
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits on it any more.
-            loop.call_soon_threadsafe(_resume, loop, waiters)
+            loop.call_soon_threadsafe(_resume, loop, waiters, resumption)
     elif asyncio.current_task(loop) is None and not _may_be_reentered(loop):
-        _resume(loop, waiters)
+        _resume(loop, waiters, resumption)
     else:
-        loop.call_soon(_resume, loop, waiters)  # A task is running: another cannot be resumed within it.
+        # A task is running: another cannot be resumed within it.
+        loop.call_soon(_resume, loop, waiters, resumption)
 
 
 def _may_be_reentered(loop: asyncio.AbstractEventLoop) -> bool:
@@ -139,7 +206,7 @@ def _may_be_reentered(loop: asyncio.AbstractEventLoop) -> bool:
     return not type(loop).run_until_complete.__module__.startswith(("asyncio.", "uvloop."))
 
 
-def _resume(loop: asyncio.AbstractEventLoop, waiters: deque[Waiter]) -> None:
+def _resume(loop: asyncio.AbstractEventLoop, waiters: deque[Waiter], resumption: _Resumption | None) -> None:
     """Take all these tasks on.
 
     A task may re-enter the loop, if nest_asyncio lets it, to wait there for another of them. A timer has the
@@ -151,10 +218,12 @@ def _resume(loop: asyncio.AbstractEventLoop, waiters: deque[Waiter]) -> None:
         while waiters:
             waiter = waiters.popleft()
             if waiters and timer is None:
-                timer = loop.call_later(_REENTRY, _resume, loop, waiters)
+                timer = loop.call_later(_REENTRY, _resume, loop, waiters, None)
             waiter.resume()
     finally:
         if timer is not None:
             timer.cancel()
         if waiters:  # A task has raised `KeyboardInterrupt`: the others still go on.
-            loop.call_soon(_resume, loop, waiters)
+            loop.call_soon(_resume, loop, waiters, None)
+        if resumption is not None:
+            resumption.one_done()

@@ -13,7 +13,10 @@ import tinker_client
 from tinker_client import ServiceClient, TinkerError
 from tinker_client.local_server import LocalServer
 
-WORDS = r"must be 1, true, yes, on to be on, or 0, false, no, off or nothing to be off; got 'maybe'$"
+WORDS = (
+    r"must be 1, true, yes, on to be on, or 0, false, no, off or nothing to be off(, or 'shared' .*)?; "
+    "got 'maybe'$"
+)
 
 
 def connect(server: LocalServer) -> ServiceClient:

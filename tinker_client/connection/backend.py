@@ -23,9 +23,9 @@ from tinker_client.errors import SidecarError, SidecarStartupError, from_failure
 from tinker_client.futures import APIFuture, InterruptibleFuture, fail
 from tinker_client.running_loop import runs_event_loop
 from tinker_client.types import SampleResponse
-from tinker_client.waking import wake_together
+from tinker_client.waking import wake_together, when_resumed
 from tinker_client.watching import read_watching
-from tinker_sidecar.ipc.protocol import Batch, Cancel, Message, RequestSpec, Sample
+from tinker_sidecar.ipc.protocol import Batch, Cancel, Message, RequestSpec, Sample, Taken
 from tinker_sidecar.ipc.watching import Watching
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ class Backend(Hosted):
 
     # Receiving, by whoever reads the socket or, in process, on the engine's thread
 
-    def deliver(self, batch: Batch) -> None:
-        """Complete the futures that `batch` answers.
+    def deliver(self, batch: Batch) -> bool:
+        """Complete the futures that `batch` answers. Returns whether tasks await them that have yet to go on.
 
         Ctrl-C may interrupt this anywhere, and the batch then comes again: a future is forgotten only
         once it is complete, and passed over from then on.
@@ -192,9 +192,16 @@ class Backend(Hosted):
                 self._forget(batch.done)
                 self._forget([number for number, _ in batch.failed])
                 self._calls.remove(batch.replies)
+            is_awaited = when_resumed(partial(self._taken, self._host, batch.number))
         if batch.number != self._events_of:
             self.events.pass_on(batch.events)
             self._events_of = batch.number
+        return is_awaited
+
+    def _taken(self, host: Host | None, batch: int) -> None:
+        """The tasks that awaited what was in `batch` have gone on."""
+        if host is not None and host is self._host:
+            host.note(Taken(batch, monotonic()))
 
     def _forget(self, requests: Iterable[int]) -> None:
         self._in_flight.remove(requests)

@@ -18,7 +18,7 @@ from tinker_client.connection.lent_payloads import LentPayloads
 from tinker_client.connection.loop_reader import LoopReader
 from tinker_client.connection.zmq_context import borrow_context, return_context
 from tinker_client.errors import SidecarIPCError
-from tinker_client.waking import wake_together
+from tinker_client.waking import release_stopped_loops, wake_together
 from tinker_sidecar.ipc.handshake import USERNAME, requests_endpoint, results_endpoint
 from tinker_sidecar.ipc.protocol import Ack, Batch, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
@@ -39,8 +39,9 @@ _END_TIMEOUT = 5.0
 class Channel:
     """Connects to the sidecar `pid`, whose sockets lie in `folder`.
 
-    `deliver` is called with each batch; `closed` once at the end, on the receiving thread: with None when
-    `exit_fd` says that the sidecar has exited, or with what makes it useless.
+    `deliver` is called with each batch, and returns what `Ack.is_awaited` says. `closed` is called once, in
+    the end, on the receiving thread: with None when `exit_fd` says that the sidecar has exited, or with what
+    makes it useless.
 
     Sending costs no GIL hand-off (see `tinker_sidecar.ipc.sockets`), and receiving costs one a batch, that of
     whoever waits: a thread that blocks on a future reads the socket itself, and so does an event loop
@@ -55,7 +56,7 @@ class Channel:
         folder: str,
         secret: str,
         exit_fd: int,
-        deliver: Callable[[Batch], None],
+        deliver: Callable[[Batch], bool],
         closed: Callable[[SidecarIPCError | None], None],
         give_up: Callable[[], None],
     ) -> None:
@@ -166,6 +167,7 @@ class Channel:
                 if (reader, taken) == (self._reader, self._taken):
                     self._dismiss(reader)
                 reader, taken = self._reader, self._taken
+                release_stopped_loops()
             self._read()
             if self._poller is None:
                 self._doorbell.unmute()
@@ -239,7 +241,7 @@ class Channel:
                 self._requests.send(self._encode(Resend(whole=True)))
                 return
             batch = borrowed
-        self._deliver(batch)
+        is_awaited = self._deliver(batch)
         self._lent.delivered()
         # Acknowledged after the delivery: results that come meanwhile then travel in one batch.
-        self._requests.send(self._encode(Ack(batch.number)))
+        self._requests.send(self._encode(Ack(batch.number, is_awaited)))

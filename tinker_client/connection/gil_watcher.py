@@ -30,8 +30,9 @@ __all__ = ["GilWatcher"]
 logger = engine_logger(__name__)
 
 _EXIT_TIMEOUT = 1.0
-_MOST_OF_IT = 0.5
-"""The part of a hold that a thread must have run for, to be held responsible when it is over."""
+_SOME_OF_IT = 0.1
+"""The part of a hold that a thread must have run for, to be held responsible when it is over: other processes
+may have had the cores."""
 _MOST_UNFINISHED = 1 << 20
 """Bytes. A line is a few thousand at most."""
 
@@ -46,14 +47,24 @@ class GilWatcher:
     ----------
     busy
         Whether anything is in flight, or about to be: an engine that has nothing to do is kept from nothing.
+    waiting_since
+        Since when results wait for an event loop of the program's, by `time.monotonic`; None if none do.
     span
         Told of each time that somebody was responsible for, for a trace.
     at_once
         Start the process with `run`.
     """
 
-    def __init__(self, busy: Callable[[], bool], span: Span = no_span, *, at_once: bool = False) -> None:
+    def __init__(
+        self,
+        busy: Callable[[], bool],
+        waiting_since: Callable[[], float | None],
+        span: Span = no_span,
+        *,
+        at_once: bool = False,
+    ) -> None:
         self._busy = busy
+        self._waiting_since = waiting_since
         self._span = span
         self._at_once = at_once
         self._feed = Feed()
@@ -113,6 +124,13 @@ class GilWatcher:
     async def _step(self) -> bool:
         if self._over:
             return False
+        since = self._waiting_since()
+        if since is not None and self._last is not IDLE and monotonic() - since > TICK:
+            # The engine runs, but an event loop does not: to who waits for results that is the same.
+            if not self._is_fed and not self._is_starting and monotonic() - since > LONG:
+                self._start()
+            await asyncio.sleep(TICK)
+            return True
         sign = BUSY if self._busy() else IDLE
         if not self._is_fed:
             self._look_out()
@@ -143,7 +161,7 @@ class GilWatcher:
 
     def _tell_afterwards(self, late: float) -> None:
         """While the GIL was held nobody could look; but who has run meanwhile is known, and where it is."""
-        thread = self._threads.busiest(late * _MOST_OF_IT)
+        thread = self._threads.busiest(late * _SOME_OF_IT)
         culprit = None if thread is None else find_culprit([thread])
         who = "who holds its GIL is told from the next time on"
         if culprit is not None:

@@ -33,6 +33,9 @@ class Host(Protocol):
     def send(self, message: Message) -> None:
         """Pass `message` to the engine, from any thread, without blocking."""
 
+    def note(self, message: Message) -> None:
+        """Pass on what is in no hurry."""
+
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Lend this thread, which blocks until `done()`, to the delivery of batches; may return early."""
 

@@ -15,6 +15,7 @@ import uvloop
 
 from tinker_client.callbacks import run_soon
 from tinker_client.errors import SidecarStartupError
+from tinker_client.waking import release_stopped_loops
 from tinker_sidecar.ipc.batch_scheduling import schedule_as_batch
 from tinker_sidecar.ipc.protocol import Ack, Batch, Message
 from tinker_sidecar.logs import log_through
@@ -30,6 +31,8 @@ __all__ = ["InProcessHost"]
 
 _END_TIMEOUT = 5.0
 """Seconds that the thread gets to end: it may wait for what the thread that waits for it holds."""
+_LOOK, _RARELY = 0.02, 0.32
+"""Seconds until the first look for results that have been taken, and between looks in the end."""
 
 
 class InProcessHost:
@@ -49,6 +52,8 @@ class InProcessHost:
         self._watcher: GilWatcher | None = None
         self._inbox: deque[Message] = deque()
         self._scheduled = False
+        self._looks = False
+        """Whether a look for results that have been taken is to come."""
         self._stop = asyncio.Event()
         self._onlookers: Onlookers | None = None
         self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
@@ -79,6 +84,10 @@ class InProcessHost:
             if self._watcher is not None:
                 self._watcher.expect()
 
+    def note(self, message: Message) -> None:
+        """Pass on what is in no hurry, without waking the engine."""
+        self._inbox.append(message)
+
     def wait(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Nothing: batches are delivered by the engine's own thread."""
 
@@ -100,14 +109,33 @@ class InProcessHost:
 
     def _drain(self) -> None:
         self._scheduled = False
+        self._drain_inbox()
+
+    def _drain_inbox(self) -> None:
         while self._inbox:
             self._engine.handle(self._inbox.popleft())
 
     def _deliver(self, batch: Batch) -> None:
+        is_awaited = False
         try:
-            self._backend.deliver(batch)
+            is_awaited = self._backend.deliver(batch)
         finally:
-            self._engine.handle(Ack(batch.number))
+            self._engine.handle(Ack(batch.number, is_awaited))
+        if is_awaited and not self._looks:
+            self._look_soon(_LOOK)
+
+    def _look_soon(self, pause: float) -> None:
+        self._looks = True
+        self._loop.call_later(pause, self._look, pause)
+
+    def _look(self, pause: float) -> None:
+        """See whether results have been taken, of which the engine is told without being woken."""
+        self._looks = False
+        self._drain_inbox()
+        if self._engine.outbox.waiting_since is not None:
+            if pause == _RARELY:
+                release_stopped_loops()
+            self._look_soon(min(2 * pause, _RARELY))
 
     def _run(self) -> None:
         schedule_as_batch()
@@ -135,6 +163,11 @@ class InProcessHost:
         from tinker_client.connection.gil_watcher import GilWatcher
 
         books, at_once = self._engine.books, self._backend.watching.who_at_once
-        self._watcher = GilWatcher(lambda: bool(self._inbox) or books.is_busy(), books.span, at_once=at_once)
+        self._watcher = GilWatcher(
+            lambda: bool(self._inbox) or books.is_busy(),
+            lambda: self._engine.outbox.waiting_since,
+            books.span,
+            at_once=at_once,
+        )
         books.gil_holders = self._watcher.holders
         await self._watcher.run()

@@ -31,14 +31,14 @@ class OwnThreads:
     def busiest(self, at_least: float) -> SeenThread | None:
         """The other thread that has taken most since then, where it is now.
 
-        None if that is less than `at_least` seconds: whoever has taken more has ended, or took none.
+        None if that is less than `at_least` seconds, or less than half of what all have taken.
         """
         grown = {
             _processor_time(thread.native_id) - self._seconds.get(thread.native_id, 0.0): thread
             for thread in threading.enumerate()
             if thread.native_id is not None and thread is not threading.current_thread()
         }
-        if not grown or max(grown) < at_least:
+        if not grown or max(grown) < max(at_least, sum(grown) / 2):
             return None
         thread = grown[max(grown)]
         frame = sys._current_frames().get(thread.ident or 0)

@@ -40,7 +40,7 @@ class SidecarHost:
                 raise SidecarStartupError(f"cannot connect to the sidecar: {error}") from error
             raise
         # Attributes instead of methods that call them, since every request passes here.
-        self.send = self._channel.send
+        self.send = self.note = self._channel.send
         self.wait = self._channel.wait
         self.read_on = self._channel.read_on
 

@@ -56,9 +56,9 @@ class Books:
             self._clock.start()
         return journey
 
-    def taken(self, journey: Journey) -> None:
-        """The program has the result."""
-        if self._end(journey.sample.request, "finished") is not None:
+    def taken(self, journey: Journey, at: float) -> None:
+        """The program has the result, since then by `monotonic`."""
+        if self._end(journey.sample.request, "finished", at) is not None:
             for page in self._pages(journey):
                 page.finished += 1
                 page.rows.append(journey.figures)
@@ -111,10 +111,10 @@ class Books:
                 pages.append(ledger.page)
         return pages
 
-    def _end(self, request: int, outcome: str) -> Journey | None:
+    def _end(self, request: int, outcome: str, at: float | None = None) -> Journey | None:
         journey = self.journeys.pop(request, None)
         if journey is not None:
-            journey.enter(END)
+            journey.enter(END, at)
             if self._observer is not None and journey.visits is not None:
                 self._observer.request(
                     journey.visits,

@@ -28,7 +28,8 @@ class Clock:
         self._on_late = on_late
         self._is_busy = is_busy
         self._next_look: float | None = None
-        self._late_since = self._late_until = 0.0
+        self._hold = self._last = (0.0, 0.0)
+        """From when to when somebody held the GIL last, and from when to when the engine was late last."""
 
     def lateness(self, since: float, now: float) -> float:
         """How much of the time from `since` until `now` was likely spent on the wait for the GIL.
@@ -36,10 +37,7 @@ class Clock:
         Once the GIL is there, all that has come meanwhile is dealt with, which takes a while, too.
         """
         self._check(now)
-        lateness = self._late_until - self._late_since
-        if since >= self._late_until or now - self._late_until > lateness:
-            return 0.0
-        return min(lateness, now - since)
+        return max(_share_of(self._hold, since, now), _share_of(self._last, since, now))
 
     def start(self) -> None:
         """There is something to do, and it matters how late it is done."""
@@ -48,10 +46,11 @@ class Clock:
 
     def _check(self, now: float) -> None:
         if self._next_look is not None and now > self._next_look + self._GRACE:
-            lateness = now - self._next_look
-            if lateness < self._HOLD or self._next_look - self._late_until > self._TURN:
-                self._late_since = self._next_look
-            self._late_until = now
+            began, lateness = self._next_look, now - self._next_look
+            self._last = began, now
+            if lateness >= self._HOLD:
+                goes_on = began - self._hold[1] <= self._TURN
+                self._hold = (self._hold[0] if goes_on else began), now
             self._next_look = now + self._EVERY
             self._on_late(lateness)
 
@@ -65,3 +64,11 @@ class Clock:
     def _look_again(self) -> None:
         self._next_look = monotonic() + self._EVERY
         asyncio.get_running_loop().call_later(self._EVERY, self._look)
+
+
+def _share_of(wait: tuple[float, float], since: float, now: float) -> float:
+    """How much of the time from `since` until `now` was part of `wait`, or of what had to be done then."""
+    began, ended = wait
+    if since >= ended or now - ended > ended - began:
+        return 0.0
+    return min(ended - began, now - since)

@@ -37,6 +37,7 @@ from tinker_sidecar.ipc.protocol import (
     Reply,
     RequestSpec,
     Sample,
+    Taken,
 )
 from tinker_sidecar.ipc.stats import Stats
 from tinker_sidecar.ipc.watching import Watching
@@ -105,6 +106,7 @@ class Engine:
             Query: self._on_query,
             Inspect: self._on_inspect,
             Ack: self._on_ack,
+            Taken: self._on_taken,
             Cancel: self._on_cancel,
             OpenSession: self._on_open_session,
             OpenSampler: self._on_open_sampler,
@@ -153,7 +155,10 @@ class Engine:
         self.outbox.reply(Reply(message.call, data=data))
 
     def _on_ack(self, message: Ack) -> None:
-        self.outbox.acknowledged(message.batch)
+        self.outbox.acknowledged(message.batch, is_awaited=message.is_awaited)
+
+    def _on_taken(self, message: Taken) -> None:
+        self.outbox.taken(message.batch, message.at)
 
     def _on_cancel(self, message: Cancel) -> None:
         for request in message.requests:
@@ -282,11 +287,11 @@ class Engine:
             self._line_of.pop(number, None)
             has_begun()
 
-    def _taken(self, journey: Journey, taken: Callable[[], None] | None) -> None:
-        """The client has the result."""
+    def _taken(self, journey: Journey, taken: Callable[[], None] | None, at: float) -> None:
+        """The program has the result."""
         if taken is not None:
             taken()
-        self.books.taken(journey)
+        self.books.taken(journey, at)
 
     def _failed(self, request: int, failure: Failure) -> None:
         self.outbox.failed(request, failure)

@@ -69,9 +69,9 @@ class Journey:
         self.visits = [(CLIENT, self.began), (LIMITS, now)] if keeps_visits else None
         """Each stage and when it was entered, if somebody draws that."""
 
-    def enter(self, stage: int) -> None:
-        """It goes on to `stage`, which it may have been in before; or it ends."""
-        now = monotonic()
+    def enter(self, stage: int, at: float | None = None) -> None:
+        """It goes on to `stage`, which it may have been in before, or ends: now, or that was `at` a time."""
+        now = monotonic() if at is None else max(at, self.since)
         waited = now - self.since
         if self._clock is not None and (late := self._clock.lateness(self.since, now)):
             # It was ready for the program all the while, as far as anybody can tell.

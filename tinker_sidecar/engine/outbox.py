@@ -8,7 +8,10 @@ from time import monotonic
 
 from tinker_sidecar.ipc.protocol import Batch, Event, Failure, Reply
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "Taken"]
+
+Taken = Callable[[float], object]
+"""Hears when the program has taken something, by `monotonic`."""
 
 
 class Outbox:
@@ -29,14 +32,18 @@ class Outbox:
     """Seconds that any client takes to take a batch."""
 
     def __init__(
-        self, send: Callable[[Batch], None], taken_after: Callable[[float], None] = lambda seconds: None
+        self,
+        send: Callable[[Batch], None],
+        taken_after: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._send = send
         self._taken_after = taken_after
-        """Hears how long each batch has waited for a client that had other things to do."""
-        self._sent_at = 0.0
+        """Hears for how long batches have waited for a client that had other things to do."""
+        self._untaken: dict[int, tuple[float, list[Taken]]] = {}
+        """Batches that the program has not taken, oldest first: when each was sent, and who hears of it."""
         self._waited = 0.0
-        """How long batches that were taken have waited, in all."""
+        """For how long some batch has waited, in all, until `_accounted`."""
+        self._accounted = 0.0
         self._number = 0
         self._outstanding = False
         self._leaving = False
@@ -45,20 +52,19 @@ class Outbox:
         """Those that were coming when the first of the next batch came, and have not come yet."""
         self._watch: asyncio.TimerHandle | None = None
         self._bytes = self._outstanding_bytes = 0
-        self._outstanding_taken: list[Callable[[], None]] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._clear()
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when a batch has been there for the client, by `monotonic`; None: it has taken the last."""
-        return self._sent_at if self._outstanding else None
+        """Since when a batch has been there for the program, by `monotonic`; None: it has taken all."""
+        return next(iter(self._untaken.values()))[0] if self._untaken else None
 
     @property
     def starved(self) -> float:
         """For how many seconds batches have waited so far, with the one that waits now."""
-        return self._waited + (self._wait() if self._outstanding else 0.0)
+        return self._waited + self._wait(monotonic())
 
     def expect(self, request: int) -> None:
         """The result of `request` is on its way."""
@@ -71,10 +77,8 @@ class Outbox:
         if self._done and not self._awaited:
             self._schedule()
 
-    def done(
-        self, request: int, payload: bytes, taken: Callable[[], None] | None, request_id: str = ""
-    ) -> None:
-        """The result of `request`, by the server's name for it; `taken` is called when the client has it."""
+    def done(self, request: int, payload: bytes, taken: Taken | None, request_id: str = "") -> None:
+        """The result of `request`, by the server's name for it; `taken` hears when the program has it."""
         if not self._done:
             self._awaited = self._coming.copy()
         if taken is not None:
@@ -107,23 +111,35 @@ class Outbox:
         self._events.append(event)
         self._schedule()
 
-    def acknowledged(self, number: int) -> None:
-        """The client has dealt with batch `number`."""
+    def acknowledged(self, number: int, *, is_awaited: bool = False) -> None:
+        """The client has dealt with batch `number`; if it `is_awaited`, it is taken later."""
         if self._outstanding and number == self._number:  # A batch that was sent twice is acknowledged twice.
             self._outstanding = False
-            waited = self._wait()
-            self._waited += waited
-            self._taken_after(waited)
-            for taken in self._outstanding_taken:
-                taken()
             self._bytes -= self._outstanding_bytes
             self._has_room.set()
             if self._done or self._failed or self._replies or self._events:
                 self._schedule()
+            if not is_awaited:
+                self.taken(number, monotonic())
 
-    def _wait(self) -> float:
-        """How long the batch that is outstanding has waited, beyond what any takes."""
-        return max(0.0, monotonic() - self._sent_at - self._GRACE)
+    def taken(self, number: int, at: float) -> None:
+        """The program has taken batch `number`, at that time by `monotonic`."""
+        if number not in self._untaken:
+            return
+        waited = self._wait(at) if number == next(iter(self._untaken)) else 0.0
+        _, hearers = self._untaken.pop(number)
+        if waited:
+            self._waited += waited
+            self._accounted = at
+        self._taken_after(waited)
+        for hear in hearers:
+            hear(at)
+
+    def _wait(self, until: float) -> float:
+        """How long batches have waited until then, beyond what any takes and what has been accounted for."""
+        if (since := self.waiting_since) is None:
+            return 0.0
+        return max(0.0, until - max(since + self._GRACE, self._accounted))
 
     def _schedule(self) -> None:
         if self._outstanding or self._leaving:
@@ -158,9 +174,8 @@ class Outbox:
         self._coming -= self._awaited  # A result is waited for by one batch, and no further one.
         self._number += 1
         self._outstanding = True
-        self._sent_at = monotonic()
+        self._untaken[self._number] = monotonic(), self._taken
         self._outstanding_bytes = self._bytes
-        self._outstanding_taken = self._taken
         batch = Batch(
             self._number,
             self._done,
@@ -175,7 +190,7 @@ class Outbox:
 
     def _clear(self) -> None:
         self._done: list[int] = []
-        self._taken: list[Callable[[], None]] = []
+        self._taken: list[Taken] = []
         self._payloads: list[bytes] = []
         self._request_ids: list[str] = []
         self._failed: list[tuple[int, Failure]] = []

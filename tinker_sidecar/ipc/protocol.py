@@ -311,6 +311,15 @@ class Ack(_Wire, frozen=True, tag="ack"):
     """The client has dealt with a batch and is ready for the next."""
 
     batch: int
+    is_awaited: bool = False
+    """Whether tasks await what was in it, whose event loops have yet to run: a `Taken` follows."""
+
+
+class Taken(_Wire, frozen=True, tag="taken"):
+    """The event loops have resumed the tasks that awaited what was in a batch, at this `time.monotonic`."""
+
+    batch: int
+    at: float
 
 
 class Resend(_Wire, frozen=True, tag="resend"):
@@ -332,6 +341,7 @@ Message = (
     | CloseSampler
     | CloseSession
     | Ack
+    | Taken
     | Resend
 )
 
