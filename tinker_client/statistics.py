@@ -12,6 +12,9 @@ from tinker_sidecar.ipc.stats import Stats
 
 __all__ = ["Stats", "stats", "status"]
 
+_HICCUP = 3.0
+"""Seconds for which a server may be out of reach without a word about it."""
+
 
 def stats(*, most_requests: int = 1000) -> Stats:
     """What has happened in this process's engine, where requests' time went, and what is under way.
@@ -56,7 +59,7 @@ def _mode() -> str:
         through = "through the sidecar" if router.enabled else "by itself, as the sidecar did not start"
         return f"tinker {router.sdk.version} samples {through}"
     backend = _backend()
-    if not backend.is_running:
+    if not (backend.is_running or backend.is_starting):
         return "nothing has been sampled, and the official SDK is not taken over"
     return f"tinker_client samples {_through(backend)}"
 
@@ -69,6 +72,8 @@ def _through(backend: Backend) -> str:
 
 def _engine() -> str:
     backend = _backend()
+    if backend.is_starting:
+        return f"its engine is being started, {backend.unanswered} requests wait for it"
     if not backend.is_running:
         return "no sidecar is running"
     now = stats(most_requests=0)
@@ -76,6 +81,7 @@ def _engine() -> str:
     if now.silent_for:
         return f"{where}, does not answer since {now.silent_for:.0f} s"
     count = len(now.sessions)
+    unreachable = max((session.unreachable_for for session in now.sessions), default=0.0)
     parts = [where, f"{now.in_flight} in flight"]
     if now.in_flight:
         parts.append(f"the oldest for {now.oldest:.0f} s")
@@ -83,6 +89,10 @@ def _engine() -> str:
     if finished:
         parts.append(f"{finished / now.last_10s.seconds:.0f} samples/s")
     parts.append(f"{count} session{'' if count == 1 else 's'}")
+    if ended := sum(session.has_ended for session in now.sessions):
+        parts.append(f"{ended} of them ended by the server")
+    if unreachable > _HICCUP:
+        parts.append(f"the server does not answer since {unreachable:.0f} s")
     ages = [session.heartbeat_age for session in now.sessions if session.heartbeat_age is not None]
     parts.append(f"last heartbeat {max(ages):.0f} s ago" if ages else "no heartbeat yet")
     return ", ".join(parts)

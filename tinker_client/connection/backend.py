@@ -69,6 +69,8 @@ class Backend(Hosted):
         self._events_of = 0
         """The batch whose events were passed on last: a batch that comes again has them once more."""
         self._warned_at = float("-inf")
+        self._full_since: float | None = None
+        """Since when there has been no room, if somebody has been told."""
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
         """The host that a loop last began to read for, and that loop."""
@@ -119,11 +121,12 @@ class Backend(Hosted):
         now = monotonic()
         if now - self._warned_at > _WARN_EVERY:
             self._warned_at = now
+            self._full_since = self._full_since or now
             message = (
                 "%d requests are in flight, as many as may be: sample() waits for results, or keeps what is "
                 "asked on an event loop (TINKER_SIDECAR_MAX_REQUESTS, TINKER_SIDECAR_MAX_PROMPT_BYTES)"
             )
-            run_soon(partial(logger.warning, message, self._unanswered() - self.held_back))
+            run_soon(partial(logger.warning, message, self.unanswered - self.held_back))
 
     def call(self, message: Callable[[int], Message]) -> InterruptibleFuture[Any]:
         """Send the message made with a new call number; the future gets what the engine replies."""
@@ -209,6 +212,9 @@ class Backend(Hosted):
             self._send_sample(*request)
             # After the sending: if Ctrl-C comes in between, it is sent again, and the engine ignores that.
             self._in_flight.take(*request)
+        if self._full_since is not None and not self._in_flight.held_back:
+            seconds, self._full_since = monotonic() - self._full_since, None
+            run_soon(partial(logger.warning, "sample() waits no more, after %.0f s", seconds))
         self._switch_interval.adjust(busy=bool(self._in_flight.futures))
 
     def _send_sample(self, sample: Sample, spec: RequestSpec) -> None:
@@ -244,7 +250,9 @@ class Backend(Hosted):
     def _is_in_use(self) -> bool:
         return bool(self._opened or self._in_flight.futures or self._calls)
 
-    def _unanswered(self) -> int:
+    @property
+    def unanswered(self) -> int:
+        """How many requests have no answer."""
         return len(self._in_flight.futures)
 
     @property

@@ -42,9 +42,9 @@ def get_backend(*, sidecar: SubprocessSampling) -> Backend:
 
 
 def running_backends() -> list[Backend]:
-    """Those of this process that have an engine."""
+    """Those of this process that have an engine, or will in a moment."""
     with _lock:
-        return [backend for backend in _backends.values() if backend.is_running]
+        return [backend for backend in _backends.values() if backend.is_running or backend.is_starting]
 
 
 def fork_count() -> int:

@@ -30,6 +30,8 @@ __all__ = ["GilWatcher"]
 logger = engine_logger(__name__)
 
 _EXIT_TIMEOUT = 1.0
+_WARN_EVERY = 60.0
+"""Seconds between warnings, at least."""
 _SOME_OF_IT = 0.1
 """The part of a hold that a thread must have run for, to be held responsible when it is over: other processes
 may have had the cores."""
@@ -78,6 +80,7 @@ class GilWatcher:
         self._is_starting = False
         self._started: tuple[ChildProcess, IO[bytes]] | None = None
         """A process that the engine's thread has yet to hear of."""
+        self._next_warning = 0.0
         self._is_fed = False
         """Whether the watcher has had a sign of life, and so will miss the next."""
         self._over = False
@@ -161,6 +164,15 @@ class GilWatcher:
 
     def _tell_afterwards(self, late: float) -> None:
         """While the GIL was held nobody could look; but who has run meanwhile is known, and where it is."""
+        now = monotonic()
+        if now < self._next_warning:
+            return
+        self._next_warning = now + _WARN_EVERY
+        if self._threads.have_taken() < late * _SOME_OF_IT:
+            logger.warning(
+                "results waited %.1f s for this program; it hardly ran: it was stopped, or short of CPU", late
+            )
+            return
         thread = self._threads.busiest(late * _SOME_OF_IT)
         culprit = None if thread is None else find_culprit([thread])
         who = "who holds its GIL is told from the next time on"

@@ -83,6 +83,11 @@ class Hosted:
         """Whether there is an engine."""
         return self._host is not None
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether there will be an engine in a moment: the first, or in place of one that died."""
+        return self._host is None and self.generation is not None
+
     # What a backend adds
 
     def _read_limits(self) -> None:
@@ -97,7 +102,8 @@ class Hosted:
         """Whether anything is open or unanswered, so that a host that died must be replaced."""
         raise NotImplementedError
 
-    def _unanswered(self) -> int:
+    @property
+    def unanswered(self) -> int:
         """How many requests have no answer."""
         raise NotImplementedError
 
@@ -144,8 +150,8 @@ class Hosted:
         self._finish_launch(launch)
         if launch.exception() is None:
             self.restarts += 1
-            message = "%s\nAnother has taken over, with %d unanswered requests"
-            run_soon(partial(logger.warning, message, error, self._unanswered()))
+            message = "%s. Another has taken over, with %d unanswered requests"
+            run_soon(partial(logger.warning, message, error, self.unanswered))
 
     def _begin_launch(self) -> None:
         """Have a host started on a thread of its own, as Python interrupts only the main one. Under the lock.

@@ -13,6 +13,7 @@ import msgspec
 
 from tinker_client.connection.backend import Backend
 from tinker_client.errors import TinkerError
+from tinker_client.running_loop import runs_event_loop
 from tinker_sidecar import __version__
 from tinker_sidecar.ipc.protocol import Inspect, Message
 from tinker_sidecar.ipc.stats import ProcessStats, Stats, Traffic
@@ -21,6 +22,9 @@ __all__ = ["ask_for_request_id", "ask_for_stats"]
 
 _PATIENCE = 2.0
 """Seconds until an engine counts as one that does not answer: it does so at once."""
+
+
+_PATIENCE_ON_A_LOOP = 0.1
 
 
 class _Past:
@@ -35,9 +39,13 @@ _pasts: weakref.WeakKeyDictionary[Backend, _Past] = weakref.WeakKeyDictionary()
 
 
 def ask_for_request_id(backend: Backend, request: int) -> str | None:
-    """What the server calls `request`; None if the engine does not know, or does not answer."""
+    """What the server calls `request`; None if the engine does not know, or does not answer in time.
+
+    An event loop is not held up for long.
+    """
+    patience = _PATIENCE_ON_A_LOOP if runs_event_loop() else _PATIENCE
     try:
-        answer: str | None = _ask(backend, "request_id", request)
+        answer: str | None = _ask(backend, "request_id", request, patience=patience)
     except (TinkerError, TimeoutError):
         return None
     return answer
@@ -51,6 +59,8 @@ def ask_for_stats(backend: Backend, sampler: int, most_requests: int) -> Stats:
     past = _pasts.setdefault(backend, _Past())
     asked_at = monotonic()
     try:
+        if backend.is_starting:
+            raise TimeoutError  # It could not answer before it runs.
         answer = _ask(backend, "stats", sampler, most_requests) if backend.is_running else None
     except (TinkerError, TimeoutError):
         if past.silent_since is None:
@@ -66,8 +76,14 @@ def ask_for_stats(backend: Backend, sampler: int, most_requests: int) -> Stats:
     return _completed(stats, backend, silent_for=0.0)
 
 
-def _ask(backend: Backend, what: Literal["stats", "request_id"], number: int, most_requests: int = 0) -> Any:
-    return backend.call(partial(_message, what, number, most_requests)).result(_PATIENCE)
+def _ask(
+    backend: Backend,
+    what: Literal["stats", "request_id"],
+    number: int,
+    most_requests: int = 0,
+    patience: float = _PATIENCE,
+) -> Any:
+    return backend.call(partial(_message, what, number, most_requests)).result(patience)
 
 
 def _message(what: Literal["stats", "request_id"], number: int, most_requests: int, call: int) -> Message:

@@ -19,14 +19,20 @@ class OwnThreads:
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
+        self._all = 0.0
 
     def note(self) -> None:
         """Remember what each has taken so far. Gives up the GIL not once."""
+        self._all = time.process_time()
         self._seconds = {
             thread.native_id: _processor_time(thread.native_id)
             for thread in threading.enumerate()
             if thread.native_id is not None
         }
+
+    def have_taken(self) -> float:
+        """Seconds that all threads of the process have taken since then."""
+        return time.process_time() - self._all
 
     def busiest(self, at_least: float) -> SeenThread | None:
         """The other thread that has taken most since then, where it is now.

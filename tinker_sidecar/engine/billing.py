@@ -22,13 +22,17 @@ class BillingPause:
 
     def __init__(self, longest: float) -> None:
         self.longest = longest
+        self.waiting = 0
+        """Requests that wait for it to end."""
+        self.is_told = False
+        """Whether somebody has been told that it is on."""
         self._since = 0.0
         self._last_seen = float("-inf")
         self._last_warning = float("-inf")
 
     @property
     def is_on(self) -> bool:
-        """Whether requests are waiting for it to end."""
+        """Whether requests wait for it to end, or have just tried again."""
         return monotonic() - self._last_seen < 2 * self._STEP
 
     async def wait(self, error: EngineError) -> None:
@@ -40,8 +44,18 @@ class BillingPause:
         if now - self._since >= self.longest:
             raise error
         if now - self._last_warning >= self._WARN_EVERY:
-            self._last_warning = now
+            self._last_warning, self.is_told = now, True
             logger.warning(
                 "sampling is paused until billing is sorted out (%.0f s so far): %s", now - self._since, error
             )
-        await asyncio.sleep(min(self._STEP, self._since + self.longest - now))
+        self.waiting += 1
+        try:
+            await asyncio.sleep(min(self._STEP, self._since + self.longest - now))
+        finally:
+            self.waiting -= 1
+
+    def end(self) -> None:
+        """The server has taken a request."""
+        self.is_told = False
+        self._last_warning = float("-inf")
+        logger.warning("billing is sorted out: sampling goes on after %.0f s", monotonic() - self._since)

@@ -238,7 +238,7 @@ class Capacity:
 
     def _tell(self, now: float) -> None:
         changed = not 0.75 < self.limit / self._told < 1.5
-        if changed and now - self._told_at > self._TELL_EVERY:
+        if changed and self._waiting and now - self._told_at > self._TELL_EVERY:
             self._told, self._told_at = self.limit, now
             logger.info(
                 "the server takes no more than about %.0f requests at once (429): %d wait for their turn",

@@ -39,6 +39,8 @@ class Heartbeat:
         """Hear of each."""
         self.last: float | None = None
         """When the server took one last, by `monotonic`."""
+        self.has_ended = False
+        """Whether the server has said that it does not know the session any more."""
         self._last_success = self._next = monotonic()
         if may_be_silent:
             self._next -= _INTERVAL
@@ -68,6 +70,7 @@ class Heartbeat:
             self.spans.tell("heartbeats", "heartbeat", sent_at, self.last, session_id=session_id)
         except EngineError as error:
             if error.status in (404, 410):
+                self.has_ended = True
                 logger.error("session %s has ended on the server: %s", session_id, error)
                 return False
             silence = monotonic() - self._last_success

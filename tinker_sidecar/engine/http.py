@@ -9,6 +9,7 @@ import re
 import resource
 from collections.abc import Mapping
 from enum import Enum, auto
+from time import monotonic
 from typing import NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -192,16 +193,20 @@ class Http:
         limit: int | None = None,
     ) -> Response:
         pace, outage = (self._pace if lane is Lane.SHORT else None), self.outage
+        is_quick = lane is Lane.SHORT or lane is Lane.HEARTBEAT
         room = self._rooms.get(lane)
         if room is not None:
             await room.take(1)
-        entered, answered = None, False
+        entered = asked_at = None
+        answered = False
         url = self._root + route
         place = url + self._through
         limit = limit or _LIMITS.get(route, _USUAL_LIMIT)
         try:
             if pace is not None:
                 entered = await pace.enter()
+            asked_at = monotonic()
+            if is_quick:
                 outage.asked += 1
                 if not outage.is_looking:
                     outage.look_again()
@@ -219,11 +224,12 @@ class Http:
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
             failure = self._failure(error, place, headers, lane)
             if failure.failure.kind in _NO_ANSWER:
-                outage.failed(str(failure))
+                outage.failed(str(failure), asked_at)
             raise failure from None
         finally:
-            if pace is not None and entered is not None:
+            if asked_at is not None and is_quick:
                 outage.asked -= 1
+            if pace is not None and entered is not None:
                 pace.leave(entered, answered=answered)
                 if not pace.is_crowded:
                     self.turns.hand_out()

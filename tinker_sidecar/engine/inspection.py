@@ -93,6 +93,7 @@ def _session(session: Session, now: float) -> SessionStats:
         base_url=without_password(session.config.base_url),
         heartbeat_age=None if heartbeat is None else now - heartbeat,
         unreachable_for=session.http.outage.lasts_for(now),
+        has_ended=session.has_ended,
         limits={
             "server": LimitStats(
                 used=capacity.in_flight,
@@ -102,7 +103,9 @@ def _session(session: Session, now: float) -> SessionStats:
             "submissions": _limit(session.dispatches),
             "prompt_bytes": _limit(session.prompt_bytes),
             "result_bytes": _limit(session.response_bytes),
-            "paid": LimitStats(used=0, limit=0 if session.billing.is_on else None),
+            "paid": LimitStats(
+                used=0, limit=0 if session.billing.waiting else None, waiting=session.billing.waiting
+            ),
         },
     )
 

@@ -42,6 +42,8 @@ class Outage:
         self._told = False
         self.asked = 0
         self.answers = self._answers_seen = 0
+        self._answered_at = 0.0
+        """When the server was last seen to answer, or to have answered."""
         self._silent_looks = 0
         self.is_looking = False
 
@@ -49,11 +51,11 @@ class Outage:
         """Seconds since the server stopped answering; 0 while it answers."""
         return 0.0 if self.since is None else now - self.since
 
-    def failed(self, reason: str) -> None:
-        """A request got no answer."""
+    def failed(self, reason: str, asked_at: float | None) -> None:
+        """A request got no answer, which was sent at that time by `monotonic`, if it was."""
         self._reason = reason
         if self.since is None:
-            self.since = monotonic()
+            self.since = monotonic() if asked_at is None else max(asked_at, self._answered_at)
         if not self.is_looking:
             self.look_again()
 
@@ -66,7 +68,8 @@ class Outage:
     def _look(self) -> None:
         self.is_looking = False
         silent = self.asked > 0 and self.answers == self._answers_seen
-        self._answers_seen = self.answers
+        if self.answers != self._answers_seen:
+            self._answers_seen, self._answered_at = self.answers, monotonic()
         self._silent_looks = self._silent_looks + 1 if silent else 0
         if self._silent_looks >= self._SILENT_LOOKS and self.since is None:
             self.since = monotonic() - self._silent_looks * self._LOOK
@@ -93,7 +96,7 @@ class Outage:
 
     def end(self) -> None:
         """The server has answered."""
-        now = monotonic()
+        now = self._answered_at = monotonic()
         if self.since is not None:
             self.spans.tell("unreachable", self._reason, self.since, now)
             if self._told:

@@ -30,6 +30,8 @@ class Outbox:
 
     _GRACE = 0.002
     """Seconds that any client takes to take a batch."""
+    _LOOK, _LATE = 0.25, 0.5
+    """Seconds between looks while a batch waits, and by which a look is late if this process does not run."""
 
     def __init__(
         self,
@@ -44,6 +46,9 @@ class Outbox:
         self._waited = 0.0
         """For how long some batch has waited, in all, until `_accounted`."""
         self._accounted = 0.0
+        self._excused = 0.0
+        """Until when this process itself did not run: it was stopped, or had no core."""
+        self._next_look: float | None = None
         self._number = 0
         self._outstanding = False
         self._leaving = False
@@ -59,11 +64,13 @@ class Outbox:
     @property
     def waiting_since(self) -> float | None:
         """Since when a batch has been there for the program, by `monotonic`; None: it has taken all."""
-        return next(iter(self._untaken.values()))[0] if self._untaken else None
+        self._excuse()
+        return max(self._oldest(), self._excused) if self._untaken else None
 
     @property
     def starved(self) -> float:
         """For how many seconds batches have waited so far, with the one that waits now."""
+        self._excuse()
         return self._waited + self._wait(monotonic())
 
     def expect(self, request: int) -> None:
@@ -126,6 +133,7 @@ class Outbox:
         """The program has taken batch `number`, at that time by `monotonic`."""
         if number not in self._untaken:
             return
+        self._excuse()
         waited = self._wait(at) if number == next(iter(self._untaken)) else 0.0
         _, hearers = self._untaken.pop(number)
         if waited:
@@ -137,9 +145,29 @@ class Outbox:
 
     def _wait(self, until: float) -> float:
         """How long batches have waited until then, beyond what any takes and what has been accounted for."""
-        if (since := self.waiting_since) is None:
+        if not self._untaken:
             return 0.0
-        return max(0.0, until - max(since + self._GRACE, self._accounted))
+        return max(0.0, until - max(self._oldest() + self._GRACE, self._accounted))
+
+    def _oldest(self) -> float:
+        """When the first batch that is not taken was sent."""
+        return next(iter(self._untaken.values()))[0]
+
+    def _excuse(self) -> None:
+        """Results have not waited for the program while this process could not have given them, either."""
+        now = monotonic()
+        if self._next_look is not None and now > self._next_look + self._LATE:
+            self._excused = self._accounted = self._next_look = now
+
+    def _look(self) -> None:
+        self._excuse()
+        self._next_look = None
+        if self._untaken:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._next_look = monotonic() + self._LOOK
+        asyncio.get_running_loop().call_later(self._LOOK, self._look)
 
     def _schedule(self) -> None:
         if self._outstanding or self._leaving:
@@ -175,6 +203,8 @@ class Outbox:
         self._number += 1
         self._outstanding = True
         self._untaken[self._number] = monotonic(), self._taken
+        if self._next_look is None:
+            self._look_again()
         self._outstanding_bytes = self._bytes
         batch = Batch(
             self._number,

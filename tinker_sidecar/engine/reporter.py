@@ -35,7 +35,13 @@ class Reporter:
         self._stats = look
         self._is_looking = False
         self._summarized_at = 0.0
+        self._looked_at = monotonic()
+        self._refused = 0
+        """How many refusals there have been until the last look."""
         self._throttled_since: float | None = None
+        self._refused_at = 0.0
+        self._is_throttling_told = False
+        self._stuck_since: float | None = None
         self._throttled_told_at = self._stuck_told_at = float("-inf")
 
     def start(self) -> None:
@@ -53,44 +59,60 @@ class Reporter:
         now, stats = monotonic(), self._stats()
         self._tell_throttling(now, stats)
         self._tell_what_is_stuck(now, stats)
+        self._looked_at = now
         if now - self._summarized_at >= self._interval and stats.last_60s.submitted + stats.in_flight:
             self._summarized_at = now
             if logger.isEnabledFor(logging.INFO):
                 logger.info("%s", _summary(stats))
-        if stats.in_flight or self._throttled_since is not None:
+        if stats.in_flight or self._throttled_since is not None or self._stuck_since is not None:
             self._look_again()
 
     def _tell_throttling(self, now: float, stats: Stats) -> None:
-        recent = stats.last_10s
-        refused = recent.retried.get("429", 0)
-        if not refused:
-            if self._throttled_since is not None:
-                logger.warning(
-                    "the server refuses nothing any more (429), after %.0f s", now - self._throttled_since
-                )
-            self._throttled_since = None
+        refused = stats.since_start.retried.get("429", 0)
+        if refused == self._refused:
+            self._tell_end_of_throttling()
             return
-        share = refused / (refused + recent.submitted)
+        self._refused, self._refused_at = refused, now
+        if self._throttled_since is None:
+            self._throttled_since = self._looked_at
+        recent = stats.last_10s
+        lately = recent.retried.get("429", 0)
+        share = lately / max(1, lately + recent.submitted)
         if share < self._REFUSED or now - self._throttled_told_at < self._AGAIN:
             return
-        if self._throttled_since is None:
-            self._throttled_since = now
-        self._throttled_told_at = now
+        self._throttled_told_at, self._is_throttling_told = now, True
+        waiting = stats.in_flight_by_stage["limits"]
         logger.warning(
-            "the server refuses %.0f %% of what is submitted (429); %d requests wait for room there, and are "
-            "sent as fast as it takes them. Only a higher limit at the server makes this faster",
+            "the server refuses %.0f %% of what is submitted (429); %s",
             100 * share,
-            max((session.limits["server"].waiting for session in stats.sessions), default=0)
-            + stats.in_flight_by_stage["limits"],
+            f"{waiting} requests wait for room there, and are sent as fast as it takes them. "
+            "Only a higher limit at the server makes this faster"
+            if waiting
+            else "each is sent again after a moment, and none waits",
         )
+
+    def _tell_end_of_throttling(self) -> None:
+        if self._is_throttling_told and self._throttled_since is not None:
+            logger.warning(
+                "the server refuses nothing any more (429), after %.0f s",
+                self._refused_at - self._throttled_since,
+            )
+        self._throttled_since, self._is_throttling_told = None, False
 
     def _tell_what_is_stuck(self, now: float, stats: Stats) -> None:
         stuck = [request for request in stats.pending if request.stage_age > self._STUCK]
-        if not stuck or stats.last_60s.finished or now - self._stuck_told_at < self._STUCK:
+        if not stuck:
+            if self._stuck_since is not None:
+                logger.warning("what was stuck has gone on, after %.0f s", now - self._stuck_since)
+            self._stuck_since = None
+            return
+        if now - self._stuck_told_at < self._STUCK:
             return
         self._stuck_told_at = now
+        if self._stuck_since is None:
+            self._stuck_since = now - max(request.stage_age for request in stuck)
         logger.warning(
-            "nothing has finished for a minute, and %d requests are in flight; the oldest: %s. "
+            "of %d requests in flight the oldest have not got on for long: %s. "
             "They fail after RetryConfig.progress_timeout",
             stats.in_flight,
             ", ".join(_named(request) for request in stuck[:3]),

@@ -224,7 +224,7 @@ class Sampler:
 
         async def submit_anew(_: EngineError) -> None:
             nonlocal retrieval
-            logger.info("request %s is gone from the server; submitting it anew", retrieval.request_id)
+            logger.debug("request %s is gone from the server; submitting it anew", retrieval.request_id)
             place.leave()
             journey.enter(LIMITS)
             retrieval = await self._submit(place, journey, random.choice(_RESUBMISSIONS))
@@ -324,6 +324,8 @@ class Sampler:
                 place.leave()
             raise
         place.accepted()
+        if self.session.billing.is_told:
+            self.session.billing.end()
         return promise
 
     async def _asked(self, body: bytes) -> Promise:

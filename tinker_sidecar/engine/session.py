@@ -117,6 +117,11 @@ class Session:
         """When the server took the last one, by `monotonic`."""
         return None if self._heartbeat is None else self._heartbeat.last
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has said that it does not know the session any more."""
+        return self._heartbeat is not None and self._heartbeat.has_ended
+
     async def close(self) -> None:
         """End all that is in the background, and the heartbeat and connections if nobody else has them."""
         tasks = list(self._background)

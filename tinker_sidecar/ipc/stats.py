@@ -66,8 +66,8 @@ class Traffic(_Value, frozen=True):
     cancelled: int = 0
     """Those that the program gave up."""
     retried: dict[str, int] = {}
-    """Attempts that were followed by another: by HTTP status, or "connection" where there was no answer and
-    "malformed" where it made no sense."""
+    """Attempts that were followed by another: by HTTP status, "5xx" for all of those, "connection" where
+    there was no answer and "malformed" where it made no sense."""
     prompt_tokens: int = 0
     """Tokens in the prompts of the requests that ended, each as often as it was asked for. An image's count
     where the program has said how many they are."""
@@ -104,6 +104,8 @@ class SessionStats(_Value, frozen=True):
     """Seconds since the server took the last heartbeat; None if it has taken none yet."""
     unreachable_for: float = 0.0
     """Seconds since the server stopped answering; 0 while it answers."""
+    has_ended: bool = False
+    """Whether the server has said that it does not know the session any more."""
     limits: dict[str, LimitStats] = {}
     """"server" is what it takes at once, as far as its refusals (429) tell. "submissions", "prompt_bytes"
     and "result_bytes" are what may be on its way at once; "paid" is 0 while it waits for a payment (402)."""

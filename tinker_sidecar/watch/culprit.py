@@ -22,6 +22,9 @@ _FROZEN = re.compile(r"<frozen (.*)>")
 _INSTALLED = re.compile(r".*/(?:site|dist)-packages/")
 _OURS = tuple(str(Path(__file__).parents[2] / name) + "/" for name in ("tinker_client", "tinker_sidecar"))
 
+_OUR_THREADS = "tinker-"
+"""In process the engine needs the GIL itself: where it is found with it, it lacks a core."""
+
 _LOOP_FUNCTIONS = {
     ("asyncio/base_events.py", "_run_once"),
     ("asyncio/base_events.py", "run_forever"),
@@ -55,7 +58,7 @@ class Culprit(msgspec.Struct, frozen=True):
 def find_culprit(threads: Sequence[SeenThread]) -> Culprit | None:
     """Who holds the GIL; if nobody does, who blocks an event loop; None if that is nobody either."""
     for thread in threads:
-        if thread.owns_gil:
+        if thread.owns_gil and not _name(thread).startswith(_OUR_THREADS):
             return _culprit("holds the GIL", thread, thread.frames)
     for thread in threads:
         calls = _calls_of_the_loop(thread.frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import msgspec
 
 from tinker_sidecar.logs import engine_logger
@@ -14,10 +16,14 @@ logger = engine_logger(__name__)
 
 _EVERY = 60.0
 """Seconds between two warnings, at least. What happens in between is told by the next."""
+_IMPORTANT = 5.0
+"""Seconds from which on a hold is told at its end, whenever the last warning was."""
 _WITHIN = 10.0
 """Seconds after which trouble that goes on is told."""
 _WHOLE = 0.9
 """From this share on results have waited all the time."""
+_BEFORE = 5.0
+"""Seconds before a hold that count as trouble with it."""
 _MOST_NAMED = 3
 _LEAST_SHARE = 0.05
 
@@ -39,12 +45,21 @@ class GilWarnings:
     def __init__(self) -> None:
         self._untold: _Untold | None = None
         self._told_at = self._next = 0.0
+        self._longest_hold = 0.0
+        """Of those that are untold, in seconds."""
         self._advised = {""}
 
     def begin(self, begin: float, starved: float) -> None:
         """Results wait, or go on waiting, since `begin`, when they had waited `starved` seconds in all."""
         if self._untold is None:
             self._untold = _Untold(begin, starved)
+
+    def held(self, since: float, seconds: float) -> None:
+        """A hold has ended, which began then and was that long."""
+        self._longest_hold = max(self._longest_hold, seconds)
+        if self._untold is not None and seconds > _WHOLE * (monotonic() - self._untold.begin - _BEFORE):
+            # What there was before it is not worth telling.
+            self._untold.begin = max(self._untold.begin, since)
 
     def saw(self, culprit: Culprit, seconds: float) -> None:
         """`culprit` is responsible for some of it."""
@@ -75,11 +90,13 @@ class GilWarnings:
             due = now - max(untold.begin, self._told_at) >= _EVERY
         else:
             due = now >= self._next and not (goes_on and now - untold.begin < _WITHIN)
+            due = due or self._longest_hold >= _IMPORTANT
         if due:
             self._tell(untold, starved - untold.starved, now - untold.begin)
             self._told_at = now
             if not holds:
                 self._untold = None
+                self._longest_hold = 0.0
                 self._next = now + _EVERY
 
     def _tell(self, untold: _Untold, waited: float, period: float) -> None:

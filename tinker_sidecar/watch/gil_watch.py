@@ -68,6 +68,8 @@ class GilWatch:
         """What `starved` was when somebody was last found responsible for it, or nobody."""
         self._held_since: float | None = None
         """Since when results wait, if that is a hold."""
+        self._starved_before = 0.0
+        """What `starved` was when the hold began."""
         self._last_seen: Culprit | None = None
         """In this hold."""
         self._next_look = 0.0
@@ -89,7 +91,7 @@ class GilWatch:
             self._end_hold(starved)
         lately = self._recent.at(now, starved)
         if since is not None and now - since > LONG:
-            self._held_since = since
+            self._held_since, self._starved_before = since, starved - (now - since)
             self._begin(since, starved - (now - since))
         elif lately > LONG:
             self._begin(now - LATELY, starved - lately)
@@ -107,6 +109,8 @@ class GilWatch:
     def _end_hold(self, starved: float) -> None:
         """Who was seen last has held the GIL until now. What comes next is another matter."""
         self._account(self._last_seen, starved)
+        if self._held_since is not None:
+            self._warnings.held(self._held_since, starved - self._starved_before)
         self._held_since = self._last_seen = None
         self._recent.forget()
 
