@@ -55,12 +55,16 @@ def _backend() -> Backend:
 
 def _mode() -> str:
     router = installed()
+    if router is not None and router.enabled and not _backend().is_running:
+        return (
+            f"tinker {router.sdk.version} will sample through the sidecar, which starts with the first sample"
+        )
     if router is not None:
         through = "through the sidecar" if router.enabled else "by itself, as the sidecar did not start"
         return f"tinker {router.sdk.version} samples {through}"
     backend = _backend()
     if not (backend.is_running or backend.is_starting):
-        return "nothing has been sampled, and the official SDK is not taken over"
+        return "tinker_client has not sampled, and the official SDK is not taken over"
     return f"tinker_client samples {_through(backend)}"
 
 

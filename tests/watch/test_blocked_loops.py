@@ -1,4 +1,4 @@
-"""An event loop that is blocked, though the GIL is free, keeps results waiting, and is told to be who does."""
+"""An event loop that is blocked keeps results waiting, though the GIL is free; who blocks it is told."""
 
 from __future__ import annotations
 

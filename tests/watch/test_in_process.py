@@ -25,7 +25,7 @@ busy = False
 
 async def engine():
     global watcher, loop, ended
-    watcher, loop, ended = GilWatcher(lambda: busy), asyncio.get_running_loop(), asyncio.Event()
+    watcher, loop, ended = GilWatcher(lambda: busy, lambda: None), asyncio.get_running_loop(), asyncio.Event()
     task = asyncio.create_task(watcher.run())
     begun.set()
     await ended.wait()

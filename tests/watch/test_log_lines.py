@@ -61,6 +61,47 @@ def test_a_server_that_is_silent(connect: Connect, lines: Lines) -> None:
     assert len(lines.matching("does not answer")) == 1
 
 
+def test_a_server_that_falls_silent_while_nothing_is_asked(connect: Connect, lines: Lines) -> None:
+    """The next heartbeat finds out."""
+    connection = connect("--latency=600")
+    client = connection.sampling_client()
+    futures = [client.sample(prompt(number), 1, PARAMS) for number in range(3)]
+    wait_until(lambda: tinker_client.stats().in_flight_by_stage["server"] == 3)
+    server = server_of(connection)
+    server.suspend()
+    try:
+        lines.wait_for(r"^WARNING \S+ does not answer\. 3 requests are retried until")
+        assert "the server does not answer since" in tinker_client.status()
+    finally:
+        server.resume()
+    lines.wait_for(r"^WARNING http://\S+: answers again after \d+ s$")
+    for future in futures:
+        future.cancel()
+
+
+def test_a_bill_that_is_paid(connect: Connect, lines: Lines) -> None:
+    client = connect(*option("fault", "asample:402,first=2")).sampling_client()
+    futures = [client.sample(prompt(number), 1, PARAMS) for number in range(2)]
+    lines.wait_for(r"^WARNING sampling is paused until billing is sorted out")
+    wait_until(lambda: tinker_client.stats().sessions[0].limits["paid"].waiting == 2)
+    for future in futures:
+        future.result(60)
+    assert tinker_client.stats().sessions[0].limits["paid"].limit is None
+    lines.wait_for(r"^WARNING billing is sorted out: sampling goes on after \d+ s$")
+
+
+def test_books_that_are_full(
+    connect: Connect, lines: Lines, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINKER_SIDECAR_MAX_REQUESTS", "2")
+    client = connect("--latency=0.5").sampling_client()
+    futures = [client.sample(prompt(number), 1, PARAMS) for number in range(4)]
+    lines.wait_for(r"^WARNING 2 requests are in flight, as many as may be: sample\(\) waits")
+    for future in futures:
+        future.result(60)
+    lines.wait_for(r"^WARNING sample\(\) waits no more, after \d+ s$")
+
+
 def test_a_server_that_is_gone(host: str, lines: Lines) -> None:
     server = start_local_server("sim")
     with ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client:
@@ -82,6 +123,17 @@ def test_a_server_that_refuses_some(connect: Connect, lines: Lines) -> None:
         return bool(lines.matching(r"^WARNING the server refuses \d+ % of what is submitted \(429\)"))
 
     wait_until(is_told, show=lambda: lines.matching(""))
+    lines.wait_for(r"^WARNING the server refuses nothing any more \(429\), after \d+ s$")
+
+
+def test_who_waits_for_room_at_the_server_is_counted_once(connect: Connect, lines: Lines) -> None:
+    client = connect("--slots=4", "--latency=0.5").sampling_client()
+    futures = [client.sample(prompt(number), 1, PARAMS) for number in range(100)]
+    lines.wait_for(r"^WARNING the server refuses .*; \d+ requests wait for room there")
+    told = lines.matching("wait for room there")[0]
+    assert int(told.split("; ")[1].split()[0]) <= 100
+    for future in futures:
+        future.result(60)
 
 
 def test_a_summary(connect: Connect, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections import Counter
 
 import msgspec
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 import tinker_client
-from tests.connection import Connect, Connection, flag, option, prompt
+from tests.connection import PARAMS, Connect, Connection, flag, option, prompt
 from tests.waiting import wait_until
 from tinker_client import SamplingParams, Stats, TinkerError
 from tinker_sidecar.ipc.stats import STAGES
@@ -171,6 +172,40 @@ def test_a_stopped_sidecar_is_told(connect_in: Connect) -> None:
     finally:
         psutil.Process(pid).resume()
     assert tinker_client.stats().silent_for == 0
+
+
+def test_a_sidecar_that_was_stopped_blames_nobody(
+    connect_in: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it had for the program meanwhile was not there to be taken."""
+    client = connect_in("sidecar", "--latency=0.5").sampling_client()
+    future = client.sample(prompt(0), 1, PARAMS)
+    process = psutil.Process(tinker_client.stats().process.pid)
+    client.sample(prompt(1), 1, PARAMS).result(60)
+    futures = [client.sample(prompt(number), 1, PARAMS) for number in range(8)]
+    process.suspend()
+    time.sleep(3)
+    process.resume()
+    for future in (future, *futures):
+        future.result(60)
+    time.sleep(1)
+    stats = settled()
+    assert stats.since_start.starved * stats.since_start.seconds < 1
+    assert "results waited" not in caplog.text
+
+
+def test_what_is_said_while_a_dead_sidecar_is_replaced(connect_in: Connect) -> None:
+    connection = connect_in("sidecar", "--latency=0.5")
+    client = connection.sampling_client()
+    futures = [client.sample(prompt(number), 1, PARAMS) for number in range(8)]
+    dead = tinker_client.stats().process.pid
+    psutil.Process(dead).kill()
+    said = set()
+    while tinker_client.stats().process.pid == dead or not all(future.done() for future in futures):
+        said.add(tinker_client.status())
+    assert not [line for line in said if "has not sampled" in line or "no sidecar is running" in line]
+    for future in futures:
+        future.result(60)
 
 
 def test_restarts_are_counted(connect_in: Connect) -> None:

@@ -175,7 +175,7 @@ class GilWatcher:
             return
         thread = self._threads.busiest(late * _SOME_OF_IT)
         culprit = None if thread is None else find_culprit([thread])
-        who = "who holds its GIL is told from the next time on"
+        who = "nobody could look who held its GIL"
         if culprit is not None:
             who = f'its thread "{culprit.thread}" ran meanwhile, and was at {culprit.place} right after'
         logger.warning("results waited %.1f s for this program; %s", late, who)

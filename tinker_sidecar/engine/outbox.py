@@ -202,9 +202,10 @@ class Outbox:
         self._coming -= self._awaited  # A result is waited for by one batch, and no further one.
         self._number += 1
         self._outstanding = True
-        self._untaken[self._number] = monotonic(), self._taken
-        if self._next_look is None:
-            self._look_again()
+        if self._done or self._failed:  # A reply is nothing that the program waits for with its GIL held.
+            self._untaken[self._number] = monotonic(), self._taken
+            if self._next_look is None:
+                self._look_again()
         self._outstanding_bytes = self._bytes
         batch = Batch(
             self._number,

@@ -172,4 +172,6 @@ def _request(request: RequestStats, width: int) -> Text:
     line.append(f" {duration(request.stage_age):>6}  {tokens:>6}  ", "default")
     name = printable(request.request_id or "(not submitted yet)")
     line.append(shortened(name, width - len(line)))
-    return line.append(f"  {printable(request.sampling_session_id or '')}", "dim")
+    sampler = f"  {printable(request.sampling_session_id or '')}"
+    # Half of it would hide the end of the request's name, which tells the requests apart.
+    return line.append(sampler, "dim") if len(line) + len(sampler) <= width else line
