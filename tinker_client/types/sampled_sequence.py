@@ -126,7 +126,7 @@ class SampledSequence(View):
 
     @lazy
     def topk_logprobs_np(self) -> TopkLogprobs | None:
-        """The same as two matrices, or None if not asked for."""
+        """The same as two matrices of shape (num_tokens, k), or None if not asked for."""
         return unpack_topk_np(self._wire.topk_logprobs)
 
     def to_wire(self) -> protocol.PackedSequence:
