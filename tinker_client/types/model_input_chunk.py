@@ -184,7 +184,7 @@ class ImageAssetPointerChunk(Model, frozen=True, kw_only=True):
 
     @property
     def length(self) -> int:
-        """`expected_tokens`; a ValueError when that is not set."""
+        """`expected_tokens`; a `ValueError` when that is not set."""
         return _expected(self)
 
     def to_wire(self) -> protocol.PackedImagePointer:

@@ -14,6 +14,7 @@ class Signatures(griffe.Extension):
         if "__init__" not in cls.members and cls.docstring and "Parameters\n" in cls.docstring.value:
             cls.set_member("__init__", _constructor(cls))
         for name, member in list(cls.members.items()):
+            member.labels -= {"class-attribute", "instance-attribute"}  # It makes no difference to a reader.
             if isinstance(member, griffe.Function) and _is_decorated_by("lazy", member):
                 cls.set_member(name, _attribute(member))
             elif isinstance(member, griffe.Attribute) and _calls("_async_form", member.value):
