@@ -25,7 +25,12 @@ def stats(*, most_requests: int = 1000) -> Stats:
     Parameters
     ----------
     most_requests
-        How many of the pending requests to list, the oldest first.
+        How many of the pending requests to list, the oldest first; 0 or more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `most_requests` is no such number.
 
     Returns
     -------
@@ -64,7 +69,7 @@ def _mode() -> str:
         return f"tinker {router.sdk.version} samples {through}"
     backend = _backend()
     if not (backend.is_running or backend.is_starting):
-        return "tinker_client has not sampled, and the official SDK is not taken over"
+        return "tinker_client does not sample now, and the official SDK is not taken over"
     return f"tinker_client samples {_through(backend)}"
 
 
@@ -87,6 +92,8 @@ def _engine() -> str:
     count = len(now.sessions)
     unreachable = max((session.unreachable_for for session in now.sessions), default=0.0)
     parts = [where, f"{now.in_flight} in flight"]
+    if now.held_back:
+        parts.append(f"{now.held_back} more wait for room")
     if now.in_flight:
         parts.append(f"the oldest for {now.oldest:.0f} s")
     finished = now.last_10s.finished

@@ -101,7 +101,6 @@ def test_nor_can_a_server_ask_for_what_the_command_prints(monkeypatch: pytest.Mo
         with ServiceClient(base_url=recorder.base_url, api_key="tml-given") as service_client:
             handle = service_client.create_sampling_client(base_model=MODEL).get_sampler_handle()
         monkeypatch.setenv("TINKER_CREDENTIAL_CMD", f"echo {KEY}")
-        recorder.calls.clear()
         assert sample(SamplingClient.from_sampler_handle(handle, api_key="tml-given")) == TOKENS
         bought = [call.headers["x-api-key"] for call in recorder.to("auth/token")]
     assert set(bought) == {"tml-given"}

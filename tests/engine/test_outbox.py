@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import monotonic
 
 import pytest
 
@@ -247,10 +248,10 @@ async def test_there_is_no_room_while_the_client_takes_nothing(
 async def test_that_a_result_was_taken_is_told_with_the_acknowledgement() -> None:
     taken: list[int] = []
     outbox = Outbox(lambda batch: None)
-    outbox.done(1, b"", lambda: taken.append(1))
+    outbox.done(1, b"", lambda at: taken.append(1))
     outbox.done(2, b"", None)
     await turn()
-    outbox.done(3, b"", lambda: taken.append(3))
+    outbox.done(3, b"", lambda at: taken.append(3))
     assert taken == []
     outbox.acknowledged(7)
     assert taken == []
@@ -261,3 +262,26 @@ async def test_that_a_result_was_taken_is_told_with_the_acknowledgement() -> Non
     assert taken == [1, 3]
     outbox.acknowledged(2)
     assert taken == [1, 3]
+
+
+async def test_what_is_awaited_is_taken_when_its_loop_has_run() -> None:
+    taken: list[float] = []
+    outbox = Outbox(lambda batch: None)
+    outbox.done(1, b"", taken.append)
+    await turn()
+    outbox.acknowledged(1, is_awaited=True)
+    outbox.done(2, b"", taken.append)
+    await turn()  # The next batch leaves all the same.
+    assert outbox.waiting_since is not None
+    outbox.acknowledged(2)
+    assert len(taken) == 1
+    outbox.taken(1, monotonic())
+    assert len(taken) == 2
+    assert outbox.waiting_since is None
+
+
+async def test_a_reply_is_nothing_that_waits_for_the_program() -> None:
+    outbox = Outbox(lambda batch: None)
+    outbox.reply(Reply(1))
+    await turn()
+    assert outbox.waiting_since is None

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import tinker_client
-from tests.connection import PARAMS, Connect, Connection, flag, option, prompt
+from tests.connection import Connect, Connection, flag, option, prompt
 from tests.waiting import wait_until
 from tinker_client import SamplingParams, Stats, TinkerError
 from tinker_sidecar.ipc.stats import STAGES
@@ -179,14 +179,13 @@ def test_a_sidecar_that_was_stopped_blames_nobody(
 ) -> None:
     """What it had for the program meanwhile was not there to be taken."""
     client = connect_in("sidecar", "--latency=0.5").sampling_client()
-    future = client.sample(prompt(0), 1, PARAMS)
     process = psutil.Process(tinker_client.stats().process.pid)
     client.sample(prompt(1), 1, PARAMS).result(60)
     futures = [client.sample(prompt(number), 1, PARAMS) for number in range(8)]
     process.suspend()
     time.sleep(3)
     process.resume()
-    for future in (future, *futures):
+    for future in futures:
         future.result(60)
     time.sleep(1)
     stats = settled()

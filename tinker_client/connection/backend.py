@@ -228,6 +228,8 @@ class Backend(Hosted):
 
     def _read_limits(self) -> None:
         self.watching = read_watching()
+        if self.watching.log_level is not None:
+            logging.getLogger("tinker_sidecar").setLevel(self.watching.log_level)
         limits = Limits.from_environment()
         self._in_flight.most_requests = limits.requests
         self._in_flight.most_bytes = limits.prompt_bytes

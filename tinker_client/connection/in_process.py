@@ -46,8 +46,6 @@ class InProcessHost:
         http_library = logging.getLogger("pyqwest")
         if http_library.level == logging.NOTSET:
             http_library.setLevel(logging.WARNING)  # It has two lines for each request.
-        if backend.watching.log_level is not None:
-            logging.getLogger("tinker_sidecar").setLevel(backend.watching.log_level)
         self._backend = backend
         self._watcher: GilWatcher | None = None
         self._inbox: deque[Message] = deque()

@@ -14,6 +14,7 @@ import msgspec
 from tinker_client.connection.backend import Backend
 from tinker_client.errors import TinkerError
 from tinker_client.running_loop import runs_event_loop
+from tinker_client.types._checks import as_int
 from tinker_sidecar import __version__
 from tinker_sidecar.ipc.protocol import Inspect, Message
 from tinker_sidecar.ipc.stats import ProcessStats, Stats, Traffic
@@ -54,8 +55,11 @@ def ask_for_request_id(backend: Backend, request: int) -> str | None:
 def ask_for_stats(backend: Backend, sampler: int, most_requests: int) -> Stats:
     """Of all that the engine does, or of one sampler; with at most so many of the pending requests.
 
+    Raises `TypeError` or `ValueError` where that is no number of requests.
+
     Starts no engine. One that does not answer within two seconds is described as it was when it last did.
     """
+    most_requests = as_int("most_requests", most_requests, "an int, 0 or more", (0, 2**31 - 1))
     past = _pasts.setdefault(backend, _Past())
     asked_at = monotonic()
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from tinker_sidecar.engine.clock import Clock
-from tinker_sidecar.engine.journey import END, Journey
+from tinker_sidecar.engine.journey import END, PROMPT_TOKENS, Journey
 from tinker_sidecar.engine.ledger import Ledger, Page
 from tinker_sidecar.engine.observer import Observer
 from tinker_sidecar.engine.recovery import Cause, Route
@@ -66,6 +66,8 @@ class Books:
     def failed(self, request: int, kind: str) -> None:
         """The program is told of an error of class `kind`."""
         if (journey := self._end(request, kind)) is not None:
+            if journey.request_id is None:
+                journey.figures[PROMPT_TOKENS] = 0  # The server has not taken it, and bills nothing.
             for page in self._pages(journey):
                 page.failed[kind] += 1
                 page.rows.append(journey.figures)

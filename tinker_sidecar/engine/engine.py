@@ -216,6 +216,7 @@ class Engine:
             self._program,
             most_requests,
             gil=self.books.gil_holders(),
+            waiting=self.outbox.waiting,
             of_process=of_process,
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 
+import msgspec
 import psutil
 
 from tinker_sidecar import __version__
@@ -28,6 +29,7 @@ from tinker_sidecar.ipc.stats import (
     SamplerStats,
     SessionStats,
     Stats,
+    Traffic,
 )
 
 __all__ = ["make_stats"]
@@ -44,12 +46,13 @@ def make_stats(
     most_requests: int,
     *,
     gil: list[GilHolder],
+    waiting: float,
     of_process: bool,
 ) -> Stats:
     """Of the requests on `journeys`, the oldest first, and what has been written in `ledger`.
 
     `most_requests` of them are listed. What the process takes, which costs a few milliseconds to find out, is
-    told if `of_process`.
+    told if `of_process`. `waiting` is for how many seconds results have been waiting that are not taken yet.
     """
     now = monotonic()
     stages = Counter(journey.stage for journey in journeys)
@@ -63,15 +66,23 @@ def make_stats(
         in_flight=len(journeys),
         in_flight_by_stage={stage: stages[place] for place, stage in enumerate(STAGES)},
         oldest=now - min(journey.began for journey in journeys) if journeys else 0.0,
-        since_start=ledger.since_start(),
-        last_10s=ledger.last(10.0),
-        last_60s=ledger.last(60.0),
+        since_start=_with_what_waits(ledger.since_start(), waiting),
+        last_10s=_with_what_waits(ledger.last(10.0), waiting),
+        last_60s=_with_what_waits(ledger.last(60.0), waiting),
         sessions=[_session(session, now) for session in sessions],
         samplers=[_sampler(sampler, under_way[number]) for number, sampler in samplers.items()],
         process=_process() if of_process else _UNKNOWN,
         gil=gil,
         pending=[_request(journey, now) for journey in journeys[:most_requests]],
     )
+
+
+def _with_what_waits(traffic: Traffic, waiting: float) -> Traffic:
+    """Results have waited for so many seconds, and still do: the ledger hears of it when they are taken."""
+    if not waiting or not traffic.seconds:
+        return traffic
+    starved = min(1.0, traffic.starved + waiting / traffic.seconds)
+    return msgspec.structs.replace(traffic, starved=round(starved, 4))
 
 
 def _request(journey: Journey, now: float) -> RequestStats:

@@ -68,10 +68,15 @@ class Outbox:
         return max(self._oldest(), self._excused) if self._untaken else None
 
     @property
+    def waiting(self) -> float:
+        """For how many seconds results have waited that still wait, as far as nobody has heard of it."""
+        self._excuse()
+        return self._wait(monotonic())
+
+    @property
     def starved(self) -> float:
         """For how many seconds batches have waited so far, with the one that waits now."""
-        self._excuse()
-        return self._waited + self._wait(monotonic())
+        return self._waited + self.waiting
 
     def expect(self, request: int) -> None:
         """The result of `request` is on its way."""
