@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from tinker_sidecar.engine.auth import Auth
 from tinker_sidecar.engine.billing import BillingPause
 from tinker_sidecar.engine.capacity import Capacity
-from tinker_sidecar.engine.heartbeat import Heartbeat
+from tinker_sidecar.engine.heartbeat import SessionHeartbeat
 from tinker_sidecar.engine.http import Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.server_flags import ClientFlags
@@ -31,7 +31,7 @@ class Account:
         flags = ClientFlags()
         self._forget = forget
         self._users = 0
-        self._heartbeats: dict[str, tuple[Heartbeat, set[object]]] = {}
+        self._heartbeats: dict[str, tuple[SessionHeartbeat, set[object]]] = {}
         """By session, each with who has it."""
         self.http = Http(config.base_url, config.headers, config.proxy)
         self.auth = Auth(config, self.http)
@@ -63,10 +63,10 @@ class Account:
             response = await self.http.post(route, body, await self.auth.token(), headers, lane, limit)
         return response
 
-    def heartbeat(self, session_id: str, user: object, *, may_be_silent: bool) -> Heartbeat:
+    def heartbeat(self, session_id: str, user: object, *, may_be_silent: bool) -> SessionHeartbeat:
         """That of a session, begun for the first who has it; to be given up with `end_heartbeat`."""
         if session_id not in self._heartbeats:
-            beginning = Heartbeat(session_id, self.post, may_be_silent=may_be_silent)
+            beginning = SessionHeartbeat(session_id, self.post, may_be_silent=may_be_silent)
             self._heartbeats[session_id] = beginning, set()
         heartbeat, users = self._heartbeats[session_id]
         users.add(user)

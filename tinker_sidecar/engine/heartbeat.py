@@ -16,7 +16,7 @@ from tinker_sidecar.engine.observer import Spans
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.supervision import go_on
 
-__all__ = ["Heartbeat"]
+__all__ = ["SessionHeartbeat"]
 
 logger = engine_logger(__name__)
 
@@ -24,7 +24,7 @@ _INTERVAL = 10.0
 _WARNING_AFTER = 120.0
 
 
-class Heartbeat:
+class SessionHeartbeat:
     """Of the session `session_id`, sent by `post` every 10 s until it is stopped.
 
     The first is sent at once if the session `may_be_silent`, perhaps for long.

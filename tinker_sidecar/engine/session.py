@@ -11,7 +11,7 @@ import msgspec
 
 from tinker_sidecar.engine.account import Account
 from tinker_sidecar.engine.failures import IS_BASE_URL_RIGHT, EngineError
-from tinker_sidecar.engine.heartbeat import Heartbeat
+from tinker_sidecar.engine.heartbeat import SessionHeartbeat
 from tinker_sidecar.engine.http import SDK_VERSION, Lane
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.observer import Span, no_span
@@ -77,7 +77,7 @@ class Session:
         self.telemetry: TelemetrySender | None = None
         self.waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         """Tells how many requests wait here, and for how many seconds they are tried again."""
-        self._heartbeat: Heartbeat | None = None
+        self._heartbeat: SessionHeartbeat | None = None
         self.is_ending = False
         """Whether requests are given up because the engine stops: another may be asked for them."""
         self._start_up = Recovery(
