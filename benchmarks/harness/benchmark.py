@@ -29,7 +29,7 @@ OUTPUT = Path(__file__).parents[2] / "out" / "bench"
 class Benchmark:
     """One run of one script. `runs` has the figures, `peers` who takes part.
 
-    That is `among` and `also`; of a `quick` run where nobody was named, `QUICK_PEERS`.
+    That is `among` and `also`; of a `quick` run where nobody was named, those of `among` that are `QUICK_PEERS`.
     """
 
     def __init__(
@@ -49,7 +49,9 @@ class Benchmark:
         options = parser.parse_args()
         self.name = name
         self.quick: bool = options.quick
-        asked = QUICK_PEERS if self.quick and options.peers is None else (*among, *also)
+        asked = (*among, *also)
+        if self.quick and options.peers is None:
+            asked = tuple(peer for peer in QUICK_PEERS if peer in among)
         self.peers = [peer for peer in asked if _wanted(peer, options.peers)]
         self.runs = Runs()
         # A smoke must not replace what was measured.
