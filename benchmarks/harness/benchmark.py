@@ -29,7 +29,7 @@ OUTPUT = Path(__file__).parents[2] / "out" / "bench"
 class Benchmark:
     """One run of one script. `runs` has the figures, `peers` who takes part.
 
-    That is `among` and `also`; of a `quick` run where nobody was named, those of `among` that are `QUICK_PEERS`.
+    That is `among` and `also`; of a `quick` run where nobody was named, who of `among` is in `QUICK_PEERS`.
     """
 
     def __init__(
