@@ -18,7 +18,8 @@ from tinker_sidecar.ipc.shared import LOCK, PROTOCOL, SHARED_PREFIX, STARTS
 
 __all__ = ["MeetingPlace", "NotSharedError"]
 
-_LONGEST_NAME = len(f"/{SHARED_PREFIX}4294967295-{'g' * 24}-{PROTOCOL}-12345678/999999")
+_LONGEST_PROGRAM = "/9999999"
+"""The name of a program's folder in it."""
 _MOST_STARTS, _WITHIN = 5, 60.0
 _LOCK_EVERY = 0.01
 """Seconds between tries to get the lock."""
@@ -107,7 +108,7 @@ def _folder(group: str) -> Path:
             continue
         parent = os.path.realpath(place)
         try:
-            reason = unfit_place(parent, _LONGEST_NAME)
+            reason = unfit_place(parent, len(f"/{name}{_LONGEST_PROGRAM}"))
             if reason is None and os.access(parent, os.W_OK | os.X_OK):
                 return Path(parent, name)
             reason = reason or "it may not be written to"

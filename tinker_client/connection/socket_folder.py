@@ -10,6 +10,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
+import socket
 import stat
 import tempfile
 import time
@@ -18,6 +20,7 @@ from typing import IO
 
 from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.ipc.folders import FOLDER_PREFIX, own_folders, places
+from tinker_sidecar.ipc.shared import ATTACH, LOCK, SHARED_PREFIX
 from tinker_sidecar.processes.exits import remove_folder
 
 __all__ = ["create_locked_log", "make_socket_folder", "open_log", "unfit_place"]
@@ -108,6 +111,20 @@ def _remove_left_folders(parent: str) -> None:
         with contextlib.suppress(OSError):  # Its log is locked, or not there.
             if time.time() - folder.lstat().st_mtime > _STARTING:
                 _remove_unless_locked(folder)
+    for folder in own_folders(parent, SHARED_PREFIX):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > _STARTING:
+                _remove_unless_shared(folder)
+
+
+def _remove_unless_shared(folder: Path) -> None:
+    """Remove a meeting place where no sidecar listens. Raises `OSError` if somebody is about to start one."""
+    with (folder / LOCK).open("rb") as lock, socket.socket(socket.AF_UNIX) as visitor:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            visitor.connect(str(folder / ATTACH))
+        except (ConnectionRefusedError, FileNotFoundError):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_unless_locked(folder: Path) -> None:

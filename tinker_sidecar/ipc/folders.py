@@ -19,13 +19,13 @@ def places() -> list[str]:
     return list(dict.fromkeys((*_temporary_folder(), "/tmp", "/dev/shm", "/var/tmp")))  # noqa: S108
 
 
-def own_folders(place: str) -> Iterator[Path]:
+def own_folders(place: str, prefix: str = FOLDER_PREFIX) -> Iterator[Path]:
     """The folders of this user's sidecars in `place`, also of those that are dead.
 
     Anybody may put anything there by such a name: only a folder of this user's, no link, is one.
     """
     with contextlib.suppress(OSError):
-        yield from filter(is_own_folder, Path(place).glob(FOLDER_PREFIX + "*"))
+        yield from filter(is_own_folder, Path(place).glob(prefix + "*"))
 
 
 def is_own_folder(path: Path) -> bool:

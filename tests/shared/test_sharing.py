@@ -1,0 +1,79 @@
+"""What programs with one credential share, and what they do not."""
+
+from __future__ import annotations
+
+import socket
+
+from tests.shared.conftest import Place, Start, StartServer, connection_of
+from tests.waiting import wait_until
+from tinker_client.local_server import LocalServer
+from tinker_sidecar.ipc.shared import ATTACH
+
+
+def test_copies_have_one_heartbeat_and_one_pool(
+    place: Place, start: Start, start_server: StartServer
+) -> None:
+    server = start_server("--latency=0.5")
+    first = start(server).ready()
+    programs = [first, *(start(server, pickled=first.do("pickle")).ready() for _ in range(5))]
+    for program in programs:
+        program.do("submit 0 32")
+    sidecar = place.the_sidecar()
+    connections = len(sidecar.net_connections("tcp"))
+    for program in programs:
+        assert program.do("wait") == "32"
+    assert connections < 6 * 32
+    beats = connection_of(server).heartbeats
+    wait_until(lambda: connection_of(server).heartbeats > beats)
+    sessions = {request.get("session_id") for request in connection_of(server).requests("session_heartbeat")}
+    assert len(sessions) <= 1
+
+
+def test_one_token_is_bought_for_all(place: Place, start: Start, start_server: StartServer) -> None:
+    server = start_server("--jwt")
+    programs = [start(server).ready() for _ in range(4)]
+    for program in programs:
+        program.do("submit 0 5")
+        assert program.do("wait") == "5"
+    assert len(connection_of(server).requests("auth/token")) == 1
+
+
+def test_other_credentials_share_nothing(place: Place, start: Start, start_server: StartServer) -> None:
+    server = start_server("--jwt")
+    for key in ("tml-one", "tml-two"):
+        program = start(server, key).ready()
+        program.do("submit 0 5")
+        assert program.do("wait") == "5"
+    assert len(connection_of(server).requests("auth/token")) == 2
+
+
+def test_the_greedy_and_the_modest_take_turns(place: Place, start: Start, start_server: StartServer) -> None:
+    """While the modest one gets its 200 of a server that takes 8 at once, the greedy one gets no more."""
+    server = start_server("--slots=8", "--latency=0.05")
+    greedy, modest = start(server).ready(), start(server).ready()
+    greedy.do("submit 0 3000")
+    connection = connection_of(server)
+    wait_until(lambda: connection.submitted > 100)
+    before = connection.submitted
+    modest.do("submit 0 200")
+    assert modest.do("wait") == "200"
+    assert connection.submitted - before < 3 * 200
+    greedy.process.kill()
+
+
+def test_nonsense_is_dropped_alone(place: Place, start: Start, sim_server: LocalServer) -> None:
+    program = start(sim_server).ready()
+    [folder] = place.folders()
+    for nonsense in (b"", b"\n", b"{}\n", b"\xff" * 70_000, b'{"borrows": 1}\n', b"[" * 5000 + b"\n"):
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(str(folder / ATTACH))
+            stranger.settimeout(10)
+            try:
+                stranger.sendall(nonsense)
+                stranger.shutdown(socket.SHUT_WR)
+                assert stranger.recv(100) == b""
+            except (BrokenPipeError, ConnectionResetError):
+                continue
+    program.do("submit 0 5")
+    assert program.do("wait") == "5"
+    assert program.do("restarts") == "0"
