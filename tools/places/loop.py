@@ -1,4 +1,4 @@
-"""What `docs/deploying.md` ends in each place: samples until told to end; with `handle`, once more at SIGTERM."""
+"""What `docs/deploying.md` ends in each place: samples until it is ended; with `handle`, once more before."""
 
 from __future__ import annotations
 
