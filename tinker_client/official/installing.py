@@ -25,6 +25,7 @@ from tinker_client.official.shortcut import shortcut
 from tinker_client.official.tokenizers import patch_tokenizers
 from tinker_client.official.warning import logger, required, warn_once
 from tinker_client.sampling_request import SamplingRequest
+from tinker_client.variables import warn_of_unknown_variables
 
 __all__ = ["install", "installed", "uninstall"]
 
@@ -65,6 +66,7 @@ def install(*, subprocess_sampling: bool | None = None) -> bool:
         on nor off. A local server that does not start is a `SidecarStartupError`.
     """
     global _router
+    warn_of_unknown_variables()
     required()  # Called for its error: a mistyped word is to be told before there is trouble.
     wanted = asked_for() if subprocess_sampling is None else subprocess_sampling
     is_local = provide_local_server()
