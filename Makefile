@@ -1,7 +1,7 @@
 # Every target sets up what it needs: a virtual environment in $(VENV), from PYTHON and a package index.
 
 VENV ?= .venv
-PYTHON ?= $(firstword $(foreach python,python3.13 python3.12 python3.11 python3,$(if $(call usable,$(python)),$(python))))
+PYTHON ?= $(firstword $(foreach python,python3.14 python3.13 python3.12 python3.11 python3,$(if $(call usable,$(python)),$(python))))
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import re
@@ -24,7 +25,8 @@ GRACE = 5.0
 
 
 def open_library_runtimes() -> None:
-    """What pyqwest and libuv keep for the life of the process, once used, is nobody's leak."""
+    """What pyqwest, libuv and, in some builds, libffi keep for the life of the process is nobody's leak."""
+    ctypes.PyDLL(None)
     uvloop.new_event_loop().close()
     with contextlib.suppress(ConnectionError):
         pyqwest.SyncClient().get("http://127.0.0.1:1/")

@@ -8,7 +8,7 @@ The names follow the official Tinker SDK, so that code moves over by changing an
 
 from typing import TYPE_CHECKING, Any
 
-from tinker_client import gil, types  # noqa: F401 - `gil` first: it refuses some interpreters.
+from tinker_client import interpreter, types  # noqa: F401 - It refuses some interpreters, and so comes first.
 from tinker_client.connection.backends import shutdown
 from tinker_client.errors import (
     APIConnectionError,

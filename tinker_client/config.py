@@ -22,6 +22,7 @@ __all__ = [
     "Limits",
     "Settings",
     "SubprocessSampling",
+    "checked_base_url",
     "number",
     "sidecar_group",
     "subprocess_sampling",
@@ -40,7 +41,7 @@ DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 _HOSTED = "thinkingmachines.dev"
 
 LOCAL = "local"
-"""The `base_url` that means: start a server on this machine for this process."""
+"""The `base_url` that means: a server on this machine, started for this program."""
 
 _ON = ("1", "true", "yes", "on")
 _OFF = ("0", "false", "no", "off", "")
@@ -150,14 +151,16 @@ class Settings:
         display_name: str | None,
     ) -> Settings:
         """Arguments, completed with the environment's URL and project; a local server starts here."""
-        base_url = base_url or _configured_base_url()
-        is_local = base_url == LOCAL
-        if is_local:
-            from tinker_client import local
+        from tinker_client import local
 
-            server = local.server()
-            base_url, api_key = server.base_url, server.api_key
-        base_url = _checked_base_url(base_url)
+        base_url = (base_url or _configured_base_url()).strip()
+        if base_url == LOCAL:
+            server: local.ServerAddress | None = local.server()
+        else:
+            base_url = checked_base_url(base_url)
+            server = local.server_at(base_url)
+        if server is not None:
+            base_url, api_key = server
         return cls(
             base_url,
             _checked_key(api_key, "the api_key argument", base_url) if api_key else None,
@@ -165,7 +168,7 @@ class Settings:
             dict(user_metadata or {}),
             project_id or os.environ.get("TINKER_PROJECT_ID") or None,
             display_name,
-            is_local,
+            is_local=server is not None,
         )
 
     @property
@@ -178,12 +181,12 @@ class Settings:
         """For the server that a sampler handle names, which has no password in its address."""
         from tinker_client import local
 
-        base_url = _checked_base_url(base_url)
-        server = local.running()
-        if server is not None and base_url == server.base_url:
+        base_url = checked_base_url(base_url)
+        server = local.server_at(base_url)
+        if server is not None:
             return cls(base_url, server.api_key, is_local=True)
         if _is_same_server(base_url, configured := _configured_base_url()):
-            base_url = _checked_base_url(configured)
+            base_url = checked_base_url(configured)
         key = _checked_key(api_key, "the api_key argument", base_url) if api_key else None
         return cls(base_url, key, is_local=is_local, named_by_handle=True)
 
@@ -253,7 +256,8 @@ def _is_same_server(base_url: str, other: str) -> bool:
     return first == second
 
 
-def _checked_base_url(base_url: str) -> str:
+def checked_base_url(base_url: str) -> str:
+    """`base_url` without white space and slashes around it. Raises `TinkerError` for what is no URL."""
     from urllib.parse import urlsplit
 
     base_url = base_url.strip()

@@ -61,7 +61,7 @@ class _Lock(_thread.RLock):  # type: ignore[misc]  # It is final in typeshed alo
 
     `Condition.__enter__` is a Python function, which Ctrl-C may end when it has taken the lock and not yet
     returned: the main thread would then keep it for ever, and the thread that brings results would wait for
-    it. An `RLock` is entered in C in one step. Relies on what `concurrent.futures` of CPython 3.11 to 3.13
+    it. An `RLock` is entered in C in one step. Relies on what `concurrent.futures` of CPython 3.11 to 3.14
     asks of a condition; tests/client/test_futures.py and tests/sidecar/test_interrupts.py fail if that grows.
     """
 

@@ -38,6 +38,10 @@ class LocalServer:
         """End the server and wait until it is gone. A second call, or one in a forked child, ends nothing."""
         _end(self._child)
 
+    def keep_through_exec(self) -> None:
+        """Have it go on when this process becomes another program by `exec`, and end with that."""
+        self._child.keep_through_exec()
+
 
 def start_local_server(engine: str = "tiny", *arguments: str, api_key: str | None = None) -> LocalServer:
     """Start `tinker-sidecar serve --engine ENGINE ARGUMENTS…` on a free port and wait until it listens.

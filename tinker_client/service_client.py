@@ -17,6 +17,7 @@ from tinker_client.sampling_client import SamplingClient
 from tinker_client.telemetry import Telemetry
 from tinker_client.types import GetServerCapabilitiesResponse
 from tinker_client.types._checks import as_float, wrong_value
+from tinker_client.variables import warn_of_unknown_variables
 from tinker_sidecar.credentials import without_password
 from tinker_sidecar.ipc.protocol import Query
 
@@ -100,6 +101,7 @@ class ServiceClient:
         self._retry_config = RetryConfig(enable_retry_logic=_retries(max_retries))
         # Before a local server starts, since this raises for a mistyped word.
         self._subprocess_sampling = _where(subprocess_sampling)
+        warn_of_unknown_variables()
         settings = Settings.create(
             base_url=base_url,
             api_key=api_key,

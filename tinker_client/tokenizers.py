@@ -12,7 +12,10 @@ from tinker_client.errors import TinkerError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["load_tokenizer"]
+__all__ = ["LOCAL_MODELS", "load_tokenizer"]
+
+LOCAL_MODELS = "tinker-sidecar/"
+"""What the names of the local server's models begin with."""
 
 _UNGATED_LLAMA_3 = "thinkingmachineslabinc/meta-llama-3-instruct-tokenizer"
 
@@ -38,7 +41,7 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     Raises `TinkerError` where that package is needed and not installed.
     """
     name = base_model.split(":")[0]
-    if name.startswith("tinker-sidecar/"):
+    if name.startswith(LOCAL_MODELS):
         from tinker_sidecar.local_server.engines import tiny
 
         name = str(tiny.FOLDER)

@@ -39,7 +39,8 @@ def run(
     """Run a program of the official Tinker SDK with its sampling in the sidecar.
 
     As `python -m tinker_client` does. TINKER_SUBPROCESS_SAMPLING=1 switches it on; without, the program
-    runs as it would by itself. Processes that it starts do the same.
+    runs as it would by itself. Processes that it starts do the same. With TINKER_BASE_URL=local they all
+    share a server on this machine.
     """
     launch(program)
 

@@ -1,6 +1,6 @@
 """The sampling half of tinker-cookbook's `rl_loop` recipe, with its inline grading, on the local server.
 
-    TINKER_SUBPROCESS_SAMPLING=1 python -m tinker_client examples/third_party/cookbook_rl_loop.py
+examples/README.md says what to install and to type.
 
 The recipe's own reward function grades with sympy, in the thread that collects the samples.
 """

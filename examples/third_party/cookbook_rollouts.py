@@ -1,6 +1,6 @@
 """tinker-cookbook's group rollouts, in worker processes, on the local server.
 
-TINKER_SUBPROCESS_SAMPLING=1 python -m tinker_client examples/third_party/cookbook_rollouts.py
+examples/README.md says what to install and to type.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A verifiers environment whose model is the cookbook's client for it, on the local server.
 
-    TINKER_SUBPROCESS_SAMPLING=1 python -m tinker_client examples/third_party/verifiers_grading.py
+examples/README.md says what to install and to type.
 
 verifiers runs the rollouts and grades them with its rubric, on the event loop that awaits the samples.
 """

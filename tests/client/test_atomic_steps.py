@@ -17,9 +17,10 @@ import pytest
 from tinker_client.connection.channel import Channel
 from tinker_client.connection.in_flight import InFlight
 
-LOOKED_AT = ((3, 11), (3, 12), (3, 13))
+LOOKED_AT = ((3, 11), (3, 12), (3, 13), (3, 14))
 """The versions whose interpreter loop was read: `Python/bytecodes.c`, or `ceval.c`, where it checks for
-signals and for other threads that want the GIL."""
+signals and for other threads that want the GIL. From 3.13 on `pycore_opcode_metadata.h`, which comes with
+Python's headers, marks the instructions that do so: `HAS_EVAL_BREAK_FLAG`."""
 
 INTERRUPTIBLE = ("CALL", "PRECALL", "JUMP_BACKWARD", "RESUME", "YIELD", "SEND", "FOR_ITER", "BEFORE_WITH")
 

@@ -72,7 +72,7 @@ def test_each_start_has_another_key(service_client: ServiceClient) -> None:
         assert settings(second)[1] != first
 
 
-def test_the_key_is_on_no_command_line_and_not_in_the_programs_environment(
+def test_the_key_is_on_no_command_line_and_known_to_the_programs_own_processes_alone(
     service_client: ServiceClient, client: SamplingClient
 ) -> None:
     key = settings(service_client)[1]
@@ -80,6 +80,9 @@ def test_the_key_is_on_no_command_line_and_not_in_the_programs_environment(
     assert any(MAIN[1] in child.cmdline() for child in children)
     assert all(key not in " ".join(child.cmdline()) for child in children)
     assert key.encode() not in Path("/proc/self/environ").read_bytes()
+    sidecar = [child for child in children if MAIN[1] not in child.cmdline()]
+    assert all(key not in str(child.environ()) for child in sidecar)
+    tinker_client.shutdown()
     inherited = subprocess.run([sys.executable, "-c", "import os; print(os.environ)"], capture_output=True)
     assert key.encode() not in inherited.stdout
     assert key not in repr([service_client, client, vars(client), vars(service_client)])

@@ -42,6 +42,7 @@ def launch_alone(launch: Launch, temporary: Path) -> Callable[..., Program]:
 
 # As if `ulimit -u` or `ulimit -n` were one more each time: what comes first is refused, then what comes next.
 EVER_MORE = """
+import ctypes  # Where libffi keeps a descriptor of its own open, it is not to be counted as ours.
 import resource
 import psutil
 from tinker_client import SidecarStartupError

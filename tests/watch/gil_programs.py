@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["BASE_PYTHON", "HOGS", "REGEX_FOR_EVER", "VERSIONS", "WAITED", "line_of", "python", "running"]
 
-VERSIONS = ("3.11", "3.12", "3.13")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 BASE_PYTHON = str(Path(sys.executable).resolve())
 """The interpreter that our environment was made with, beside which the environment's scripts are not."""

@@ -68,7 +68,7 @@ class Channel:
         self._decode = msgspec.msgpack.Decoder(Batch).decode
         # Two roles that one thread has at a time. They are plain attributes and not locks: Ctrl-C may come
         # between the taking of a lock and the `try` that gives it back, and would leave it taken. This relies
-        # on CPython 3.11 to 3.13, which switch threads and run signal handlers only at calls and at backward
+        # on CPython 3.11 to 3.14, which switch threads and run signal handlers only at calls and at backward
         # jumps: a test and an assignment without one in between cannot be interrupted.
         # tests/client/test_atomic_steps.py fails where there is one.
         self._poller: int | None = None

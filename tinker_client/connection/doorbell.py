@@ -22,6 +22,7 @@ class Ring(Enum):
 class _EpollEvent(ctypes.Structure):
     # Linux declares the struct as packed on x86-64 alone.
     _pack_ = 1 if platform.machine() == "x86_64" else 8
+    _layout_ = "ms"  # The only one that is packed; Python 3.14 wants it said.
     _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
 
 

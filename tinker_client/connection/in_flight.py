@@ -36,7 +36,7 @@ class InFlight:
         turn: InterruptibleFuture[None] | None = None
         if self._turns or not self._has_room(spec):
             turn = InterruptibleFuture()
-        # What Ctrl-C interrupts must not be half done. CPython 3.11 to 3.13 raise it at calls and backward
+        # What Ctrl-C interrupts must not be half done. CPython 3.11 to 3.14 raise it at calls and backward
         # jumps only, so steps that belong together follow each other without one, here and below.
         # tests/client/test_atomic_steps.py fails where there is one.
         self.futures[number] = future

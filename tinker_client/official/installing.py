@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import sys
@@ -15,14 +16,17 @@ from typing import Any
 from tinker_client.config import SubprocessSampling
 from tinker_client.config import subprocess_sampling as asked_for
 from tinker_client.official.forking import restart_sdk
+from tinker_client.official.local_server import provide_local_server
 from tinker_client.official.patching import Patch, own_function
 from tinker_client.official.requests import sample_request
 from tinker_client.official.results import MisfitError
 from tinker_client.official.router import Router
 from tinker_client.official.sdk import TESTED, Sdk
 from tinker_client.official.shortcut import shortcut
+from tinker_client.official.tokenizers import patch_tokenizers
 from tinker_client.official.warning import logger, required, warn_once
 from tinker_client.sampling_request import SamplingRequest
+from tinker_client.variables import warn_of_unknown_variables
 
 __all__ = ["install", "installed", "uninstall"]
 
@@ -41,6 +45,9 @@ def install(*, subprocess_sampling: SubprocessSampling | None = None) -> bool:
     `compute_logprobs` and `compute_logprobs_async` keep their arguments, results, futures and errors, and
     whatever wrappers others put around them, before or after. May be called any number of times.
 
+    With `TINKER_BASE_URL=local` it also starts this program's local server, if none runs yet, and has the
+    environment name it to the official SDK. Of that server's models `get_tokenizer()` finds the tokenizer.
+
     Parameters
     ----------
     subprocess_sampling
@@ -58,12 +65,16 @@ def install(*, subprocess_sampling: SubprocessSampling | None = None) -> bool:
     ------
     TinkerError
         It can't help, and `TINKER_SIDECAR_REQUIRE=1` is set. Or either variable has a word that is neither
-        on nor off.
+        on nor off. A local server that does not start is a `SidecarStartupError`.
     """
     global _router
+    warn_of_unknown_variables()
     required()  # Called for its error: a mistyped word is to be told before there is trouble.
     where = asked_for() if subprocess_sampling is None else subprocess_sampling
+    is_local = provide_local_server()
     if not where:
+        if is_local:
+            _know_local_tokenizers()
         value = os.environ.get("TINKER_SUBPROCESS_SAMPLING")
         reason = "is not set" if value is None else f"is {value!r}"
         logger.info("the official SDK samples by itself: TINKER_SUBPROCESS_SAMPLING %s", reason)
@@ -130,7 +141,14 @@ def _patched(router: Router) -> list[Patch]:
         for patch in patches:
             patch.undo()
         raise
-    return patches
+    return patches + patch_tokenizers(router.sdk)
+
+
+def _know_local_tokenizers() -> None:
+    """What a program needs that samples by itself, on its local server."""
+    with _lock, contextlib.suppress(MisfitError):
+        if not _patches:
+            _patches[:] = patch_tokenizers(Sdk())
 
 
 def _replacements(router: Router) -> list[tuple[FunctionType, Callable[[Any], Any]]]:

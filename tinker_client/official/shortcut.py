@@ -10,8 +10,8 @@ from tinker_client.official.patching import is_of_the_sdk, own_function
 
 __all__ = ["shortcut"]
 
-_DECORATORS = ("typing_extensions", "warnings")
-"""The modules that `deprecated`, which the SDK uses, may be of."""
+_DECORATORS = ("typing_extensions", "warnings", "_py_warnings")
+"""The modules that `deprecated`, which the SDK uses, may be of; the last one from Python 3.14 on."""
 
 
 def shortcut(cls: Any, name: str, does: Callable[..., Any] | None = None) -> Callable[..., Any]:

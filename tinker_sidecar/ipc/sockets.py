@@ -6,7 +6,7 @@ costs a wait of up to one switch interval (5 ms) per hungry thread to get it bac
 which keeps the GIL. That also makes one socket safe to share between threads, as long as nothing
 else touches it: the GIL is its lock. Waiting is done on the socket's descriptor, never on the socket.
 
-This relies on an interpreter with a GIL (`tinker_client.gil` refuses others) and on libzmq's ABI;
+This relies on an interpreter with a GIL (`tinker_client.interpreter` refuses others) and on libzmq's ABI;
 tests/sidecar and tests/test_protocol.py fail where either is not given.
 """
 

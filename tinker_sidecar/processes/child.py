@@ -147,6 +147,15 @@ class ChildProcess:
         _close(self._stdin)
         _close(self._stdout)
 
+    def keep_through_exec(self) -> None:
+        """Leave the pipes open when this process becomes another program by `exec`.
+
+        It keeps its pid, which the child may be watching, but where the system cannot watch a pid the child
+        takes the end of its stdin for the end of its parent.
+        """
+        for pipe in (self._stdin, self._stdout):
+            os.set_inheritable(pipe.fileno(), True)
+
     def abandon(self) -> None:
         """In a process that was forked from the one that started it: let go of it, without touching it."""
         self.close()

@@ -9,9 +9,12 @@ from os import __file__ as os_file
 from os import environ, getcwd
 from pathlib import Path
 
-__all__ = ["module_command", "module_environment"]
+__all__ = ["LOCAL_SERVER", "module_command", "module_environment"]
 
-_SECRETS = ("TINKER_API_KEY", "TINKER_SIDECAR_SERVE_API_KEY")
+LOCAL_SERVER = "_TINKER_SIDECAR_LOCAL_SERVER"
+"""The variable that tells a program's processes of its local server: the address, a space, and the key."""
+
+_SECRETS = ("TINKER_API_KEY", "TINKER_SIDECAR_SERVE_API_KEY", LOCAL_SERVER)
 
 _ADVICE = (
     "That is no Python interpreter to start another process with. None is needed to sample without "

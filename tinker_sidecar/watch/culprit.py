@@ -33,9 +33,10 @@ _LOOP_FUNCTIONS = {
     ("trio/_core/_run.py", "unrolled_run"),
     ("trio/_core/_run.py", "run"),
     ("nest_asyncio.py", "_run_once"),
+    ("nest_asyncio2.py", "_run_once"),
 }
 """Files, as they end, and functions of event loops. What these call runs on the loop and holds it up."""
-_LOOP_PACKAGES = {"trio", "nest_asyncio.py"}
+_LOOP_PACKAGES = {"trio", "nest_asyncio.py", "nest_asyncio2.py"}
 """Installed event loops, whose own calls hold nothing up: they wait."""
 
 

@@ -1,4 +1,7 @@
-"""This package needs the GIL, and says so at its import."""
+"""This package needs CPython 3.11 or newer, with its GIL, and says so at its import.
+
+Older Pythons read this file, too, before they stumble over the next one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,13 @@ __all__: list[str] = []
 
 
 def _require() -> None:
+    version = tuple(sys.version_info[:2])
+    if sys.implementation.name != "cpython" or version < (3, 11):
+        raise ImportError(
+            f"tinker_client needs CPython 3.11 or newer, and this is {sys.implementation.name} "
+            f"{version[0]}.{version[1]} ({sys.executable}): install it into an environment of such a Python, "
+            "made with `python3.11 -m venv`"
+        )
     # Sockets, futures and the roles in the channel are shared between threads without a lock of their own,
     # because one thread runs at a time. `docs/architecture.md` lists all that relies on it.
     is_enabled = getattr(sys, "_is_gil_enabled", None)
