@@ -36,7 +36,7 @@ LIMIT_OF_SMALL = 50.0
 
 SAMPLE = """\
 import sys
-from tinker_client import ServiceClient, types
+from tinker_client import ServiceClient, stats, types
 
 service = ServiceClient(base_url=sys.argv[1], api_key="tml-any")
 client = service.create_sampling_client(base_model="tinker-sidecar/sim")
@@ -47,6 +47,7 @@ assert isinstance(sample.tokens, list) and len(sample.tokens) == 4, sample.token
 assert isinstance(sample.logprobs, list) and len(sample.logprobs) == 4, sample.logprobs
 scores = client.compute_logprobs(prompt).result()
 assert isinstance(scores, list) and len(scores) == 3, scores
+assert stats().total.finished == 2, stats()
 print("sampled")
 """
 
