@@ -47,7 +47,7 @@ assert isinstance(sample.tokens, list) and len(sample.tokens) == 4, sample.token
 assert isinstance(sample.logprobs, list) and len(sample.logprobs) == 4, sample.logprobs
 scores = client.compute_logprobs(prompt).result()
 assert isinstance(scores, list) and len(scores) == 3, scores
-assert stats().total.finished == 2, stats()
+assert stats().since_start.submitted == 2, stats()
 print("sampled")
 """
 
