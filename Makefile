@@ -7,6 +7,7 @@ TEST_ARGS ?=
 BENCH_ARGS ?=
 BENCHMARKS ?= gil_contention gil_hold round_trip payloads grading_loop startup scale faults throttled samplers tls observability
 SOAK_ARGS ?=
+TRY_ARGS ?=
 
 # A name on PATH may be a version manager's shim, or a Python without venv: only running it tells.
 usable = $(shell "$(1)" -c 'import ensurepip, sys, venv; print("yes" * (sys.version_info >= (3, 11)))' 2>/dev/null)
@@ -19,7 +20,7 @@ run_benchmarks = set -e; for name in $(BENCHMARKS); do echo "==> benchmarks/benc
 	$(python) "benchmarks/bench_$$name.py" $(1) $(BENCH_ARGS); done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop compat lint format docs bench bench-quick soak clean
+.PHONY: help demo test interop compat lint format docs bench bench-quick soak dist try-dist clean
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +67,14 @@ bench-quick: $(VENV)/installed-dev  ## the same cut short and not judged (two mi
 
 soak: $(VENV)/installed-dev  ## ten minutes of seeded chaos: kills, faults, forks (SOAK_ARGS=--quick: a minute)
 	@$(python) -m tools.soak $(SOAK_ARGS)
+
+dist: $(VENV)/installed-dev  ## the wheel and the sdist, in dist/
+	@rm -rf dist
+	@$(python) -m build --no-isolation
+
+try-dist: dist  ## the wheel, installed in each way that docs/installing.md names (TRY_ARGS=--quick: in two)
+	@echo "==> Trying the wheel as users install it"
+	@PYTHONPATH=. $(python) -m tools.try_dist $(TRY_ARGS)
 
 clean:  ## remove the environment, caches and output
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,14 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from comparison import compare_hosts
-from grader import grade, runaway_completion, runaway_length
-from measurements import Run
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 import tinker_client
 from tinker_client import APIFuture, SamplingClient, ServiceClient, types
 from tinker_sidecar.local_server.engines.tiny.problems import Problem, generate_problems
+from tinker_sidecar.needs import exit_if_missing
+
+with exit_if_missing("the demo", "tinker-sidecar[demo]"):
+    from comparison import compare_hosts
+    from grader import grade, runaway_completion, runaway_length
+    from measurements import Run
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 PLOT = Path("out/rl_grading_loop.png")
 

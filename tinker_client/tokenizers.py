@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tinker_client.errors import TinkerError
+from tinker_sidecar.needs import importing_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,7 +38,7 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     what comes behind a colon is not part of the name. Thinking Machines' own models have theirs in the
     package tml-renderers; what comes back for them can `encode` and `decode`, and not much more.
 
-    Raises `TinkerError` where that package is needed and not installed.
+    Raises `ImportError` where that package, or transformers, is needed and not installed.
     """
     name = base_model.split(":")[0]
     if name.startswith(LOCAL_MODELS):
@@ -75,13 +75,8 @@ class TmlTokenizer:
     """The tokenizer of tml-renderers, with the names that transformers has for what it can do."""
 
     def __init__(self, name: str) -> None:
-        try:
+        with importing_for(f"the tokenizer of {name}", "tml-renderers"):
             from tml_renderers.tokenizers import O200kBaseChatTokenizer
-        except ImportError as error:
-            raise TinkerError(
-                f"the tokenizer of {name} is in the package tml-renderers, which cannot be imported here "
-                f"({error}): pip install tml-renderers"
-            ) from error
         self.name_or_path = name
         self.tml_tokenizer = O200kBaseChatTokenizer()
         self.bos_token: str = self.tml_tokenizer.bos_token
@@ -108,7 +103,8 @@ def _import_auto_tokenizer() -> Any:
     before = os.environ.get(quiet)
     os.environ[quiet] = "1"
     try:
-        from transformers import AutoTokenizer
+        with importing_for("a tokenizer", "transformers"):
+            from transformers import AutoTokenizer
     finally:
         if before is None:
             del os.environ[quiet]

@@ -1,65 +1,93 @@
-"""The `tinker-sidecar` command."""
+"""The `tinker-sidecar` command.
+
+Each command is imported when it is run, so that those which an installation has no packages for are in
+nobody's way.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import argparse
+import sys
+from collections.abc import Callable
 
 from tinker_client.official.launcher import launch
 from tinker_sidecar import __version__
-from tinker_sidecar.local_server.command import serve
-from tinker_sidecar.watch.commands import stats, top
-from tinker_sidecar.watch.report import report
+from tinker_sidecar.needs import exit_if_missing
 
 __all__ = ["main"]
 
-# Without rich's boxes, which take a screen more.
-_app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
-_app.command("serve")(serve)
-_app.command("top")(top)
-_app.command("stats")(stats)
-_app.command("report")(report)
-_AS_THEY_ARE = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+_COMMANDS = {
+    "run": "run a program of the official Tinker SDK with its sampling in the sidecar",
+    "serve": "run a Tinker API server on this machine",
+    "top": "show your sidecars on this machine, live",
+    "stats": "print all that one sidecar knows of itself",
+    "report": "make a page that shows where the time went, from a trace",
+}
 
+_RUN = """\
+Usage: tinker-sidecar run script.py|-m module [arguments]
 
-@_app.command("run", context_settings=_AS_THEY_ARE)
-def run(
-    program: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="script.py|-m module [arguments]",
-            help="What you would give to python. The program gets its arguments as they are.",
-            show_default=False,
-        ),
-    ],
-) -> None:
-    """Run a program of the official Tinker SDK with its sampling in the sidecar.
-
-    As `python -m tinker_client` does. TINKER_SUBPROCESS_SAMPLING=1 switches it on; without, the program
-    runs as it would by itself. Processes that it starts do the same. With TINKER_BASE_URL=local they all
-    share a server on this machine.
-    """
-    launch(program)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"tinker-sidecar {__version__}")
-        raise typer.Exit
-
-
-@_app.callback()
-def _tinker_sidecar(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Sampling clients for the Tinker API that never stall, and a server to try them on."""
+Runs a program of the official Tinker SDK with its sampling in the sidecar, as `python -m tinker_client`
+does. TINKER_SUBPROCESS_SAMPLING=1 switches it on; without, the program runs as it would by itself.
+Processes that it starts do the same. With TINKER_BASE_URL=local they all share a server on this machine.
+The program gets its arguments as they are."""
 
 
 def main() -> None:
     """Run the command with this process's arguments."""
-    _app(prog_name="tinker-sidecar")
+    command, *arguments = sys.argv[1:] or [""]
+    if command == "run":
+        _run(arguments)
+    elif command in _COMMANDS:
+        _run_typed(command, arguments)
+    else:
+        _say_what_there_is()
+
+
+def _run(arguments: list[str]) -> None:
+    if arguments and arguments[0] not in ("-h", "--help"):
+        launch(arguments)
+    print(_RUN, file=sys.stdout if arguments else sys.stderr)
+    sys.exit(0 if arguments else 2)
+
+
+def _run_typed(name: str, arguments: list[str]) -> None:
+    with exit_if_missing(f"tinker-sidecar {name}", "tinker-sidecar"):
+        from tinker_sidecar.typed_command import run_command
+
+        command = _load(name)
+    run_command(name, command, arguments)
+
+
+def _load(name: str) -> Callable[..., None]:
+    if name == "serve":
+        from tinker_sidecar.local_server.command import serve
+
+        return serve
+    if name == "report":
+        from tinker_sidecar.watch.report import report
+
+        return report
+    from tinker_sidecar.watch.commands import stats, top
+
+    return top if name == "top" else stats
+
+
+def _say_what_there_is() -> None:
+    """For `--help`, `--version` and what is no command."""
+    parser = argparse.ArgumentParser(
+        prog="tinker-sidecar",
+        description="Sampling clients for the Tinker API that never stall, and a server to try them on.",
+        epilog="`tinker-sidecar COMMAND --help` tells more.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tinker-sidecar {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, does in _COMMANDS.items():
+        commands.add_parser(name, help=does)
+    if len(sys.argv) == 1:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    parser.parse_args()
+    # An option before a command, say: argparse has taken it and would go on.
+    parser.error("the command comes first")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tinker_client import TinkerError
 from tinker_client.tokenizers import load_tokenizer
 
 TML_RENDERERS = """
@@ -57,5 +56,5 @@ def test_thinking_machines_models_through_tml_renderers(packages: Path, model: s
 
 
 def test_without_tml_renderers_it_is_named() -> None:
-    with pytest.raises(TinkerError, match=r"thinkingmachines/Inkling is in .* pip install tml-renderers$"):
+    with pytest.raises(ImportError, match=r'Inkling needs .*: pip install "tml-renderers"$'):
         load_tokenizer("thinkingmachines/Inkling")

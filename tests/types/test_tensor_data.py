@@ -184,7 +184,7 @@ def test_an_array_is_refused_with_advice() -> None:
 
 def test_without_torch_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(ImportError, match="PyTorch, which is not installed"):
+    with pytest.raises(ImportError, match=r'^TensorData.to_torch needs .*: pip install "torch"$'):
         TensorData(data=[1], dtype="int64").to_torch()
 
 

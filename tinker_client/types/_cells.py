@@ -78,13 +78,13 @@ def float32_list(cells: memoryview | bytes) -> list[float]:
 
 
 def int32_array(cells: memoryview) -> npt.NDArray[np.int32]:
-    import numpy as np
+    from tinker_client.types._numpy import np
 
     return np.frombuffer(cells, dtype=np.int32).copy()
 
 
 def float32_array(cells: memoryview) -> npt.NDArray[np.float32]:
-    import numpy as np
+    from tinker_client.types._numpy import np
 
     return np.frombuffer(cells, dtype=np.float32).copy()
 

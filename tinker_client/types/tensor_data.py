@@ -12,6 +12,7 @@ from tinker_client.types._cells import count_cells
 from tinker_client.types._checks import INT64, as_int, is_official, wrong_type, wrong_value
 from tinker_client.types._values import View
 from tinker_sidecar.ipc import protocol
+from tinker_sidecar.needs import importing_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +116,7 @@ class TensorData(View):
 
         It is dense all the same when that takes less room, or when `tensor` is not of two dimensions.
         """
-        import numpy as np
+        from tinker_client.types._numpy import np
 
         array = _numpy_of(tensor)
         pad_value = _pad(pad_value)
@@ -170,7 +171,7 @@ class TensorData(View):
 
     def to_numpy(self, pad_value: int = 0) -> npt.NDArray[Any]:
         """A new dense array, with `pad_value` where a sparse tensor lists nothing."""
-        import numpy as np
+        from tinker_client.types._numpy import np
 
         values = _view(self._wire.data, self._wire.dtype)
         pad_value = _pad(pad_value)
@@ -186,10 +187,8 @@ class TensorData(View):
 
         Raises `ImportError` where PyTorch is not installed.
         """
-        try:
+        with importing_for("TensorData.to_torch", "torch"):
             import torch
-        except ImportError:
-            raise ImportError("TensorData.to_torch needs PyTorch, which is not installed") from None
         return torch.from_numpy(self.to_numpy(pad_value))
 
     def tolist(self, pad_value: int = 0) -> list[Any]:
@@ -225,7 +224,7 @@ def _unpickle(encoded: bytes) -> TensorData:
 
 def _array(name: str, values: object, dtype: str) -> npt.NDArray[Any]:
     """`values` as an array of `dtype`, if no value changes its meaning by that."""
-    import numpy as np
+    from tinker_client.types._numpy import np
 
     allowed = "integers that fit int64" if dtype == "int64" else "numbers"
     try:
@@ -244,7 +243,7 @@ def _packed(array: npt.NDArray[Any]) -> memoryview:
 
 
 def _view(cells: memoryview, dtype: str) -> npt.NDArray[Any]:
-    import numpy as np
+    from tinker_client.types._numpy import np
 
     return np.frombuffer(cells, dtype=np.int64 if dtype == "int64" else np.float32)
 
@@ -319,7 +318,7 @@ def _check_csr(shape: list[int] | None, count: int, crow_cells: memoryview, col_
 
 
 def _ascends_in_rows(crow: npt.NDArray[np.int64], col: npt.NDArray[np.int64]) -> bool:
-    import numpy as np
+    from tinker_client.types._numpy import np
 
     ascends = np.ones(len(col), dtype=bool)
     ascends[1:] = col[1:] > col[:-1]

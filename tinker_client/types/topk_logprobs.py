@@ -60,7 +60,7 @@ class TopkLogprobs(PydanticField, msgspec.Struct, frozen=True):
     logprobs: _Float32Array
 
     def __post_init__(self) -> None:
-        import numpy as np
+        from tinker_client.types._numpy import np
 
         token_ids = np.asarray(self.token_ids, dtype=np.int32)
         logprobs = np.asarray(self.logprobs, dtype=np.float32)
@@ -73,7 +73,7 @@ class TopkLogprobs(PydanticField, msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "logprobs", logprobs)
 
     def __eq__(self, other: object) -> bool:
-        import numpy as np
+        from tinker_client.types._numpy import np
 
         if not isinstance(other, TopkLogprobs):
             return NotImplemented

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import typer
+import sys
 
-from tinker_sidecar.local_server.command import serve
+from tinker_sidecar.needs import exit_if_missing
 
 if __name__ == "__main__":
-    # Without boxes: a program that starts a server passes on the last line of what that says.
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command("serve")(serve)
-    app()
+    with exit_if_missing("the local server", "tinker-sidecar"):
+        from tinker_sidecar.local_server.command import serve
+        from tinker_sidecar.typed_command import run_command
+    run_command("serve", serve, sys.argv[1:])

@@ -20,6 +20,7 @@ from tinker_sidecar.local_server.options import ServerOptions, client_flags
 from tinker_sidecar.local_server.quirks import Quirk
 from tinker_sidecar.local_server.server import serve as run_server
 from tinker_sidecar.local_server.throttle import ServerLimits
+from tinker_sidecar.needs import exit_if_missing
 from tinker_sidecar.processes.parent import watch_parent
 
 __all__ = ["serve"]
@@ -214,7 +215,8 @@ def _sim(latency: float, jitter: float, tokens_per_second: float, fail_token: in
 
 
 def _tiny() -> ServedModel:
-    from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
+    with exit_if_missing("the engine tiny", "tinker-sidecar"):
+        from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
 
     return ServedModel(
         engine=TinyEngine(),

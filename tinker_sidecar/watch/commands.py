@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import sys
 from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
 
+from tinker_sidecar.needs import exit_if_missing
 from tinker_sidecar.watch.finding import NONE_RUNNING, Seen, ask, ask_all, sidecars
 from tinker_sidecar.watch.text import described
 
@@ -32,9 +32,8 @@ def top(
     if as_json:
         print(_json([_plain(seen) for seen in asyncio.run(ask_all())]))
         return
-    if importlib.util.find_spec("rich") is None:
-        _fail("top", 'it needs rich: pip install "tinker-sidecar[top]"; --json does without')
-    from tinker_sidecar.watch.top import show_live, show_once
+    with exit_if_missing("tinker-sidecar top without --json", "tinker-sidecar[top]"):
+        from tinker_sidecar.watch.top import show_live, show_once
 
     if not once and sys.stdin.isatty() and sys.stdout.isatty():
         show_live()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tinker_sidecar.ipc.addresses import parse_address
 from tinker_sidecar.ipc.stats import Stats
 from tinker_sidecar.logs import engine_logger
+from tinker_sidecar.needs import importing_for
 from tinker_sidecar.watch.http_server import SmallServer, listen
 
 __all__ = ["MetricsServer", "serve_metrics"]
@@ -32,10 +33,7 @@ def serve_metrics(address: str, stats: Callable[[], Stats]) -> MetricsServer | N
     try:
         server = MetricsServer(*parse_address(address), stats)
     except ImportError as error:
-        how = 'pip install "tinker-sidecar[metrics]"'
-        logger.warning(
-            "cannot serve metrics (%s): install what they need with %s. Sampling goes on", error, how
-        )
+        logger.warning("cannot serve metrics: %s. Sampling goes on", error)
     except (OSError, ValueError) as error:
         logger.warning("cannot serve metrics at %s: %s. Sampling goes on", address, error)
     else:
@@ -58,10 +56,11 @@ class MetricsServer:
     """
 
     def __init__(self, host: str, port: int, stats: Callable[[], Stats]) -> None:
-        from prometheus_client import CollectorRegistry, ProcessCollector
-        from prometheus_client.exposition import make_wsgi_app
+        with importing_for("the page of metrics", "tinker-sidecar[metrics]"):
+            from prometheus_client import CollectorRegistry, ProcessCollector
+            from prometheus_client.exposition import make_wsgi_app
 
-        from tinker_sidecar.watch.collector import StatsCollector
+            from tinker_sidecar.watch.collector import StatsCollector
 
         self._loop = asyncio.get_running_loop()
         self._stats = stats

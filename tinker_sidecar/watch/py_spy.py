@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from tinker_sidecar.needs import pip_install
+
 __all__ = ["CannotLook", "SeenFrame", "SeenThread", "find_py_spy", "look_at", "look_seconds"]
 
 _PATIENCE = 5.0
@@ -72,7 +74,7 @@ async def look_at(pid: int) -> list[SeenThread]:
     """
     py_spy = find_py_spy()
     if py_spy is None:
-        raise CannotLook('py-spy is not installed: pip install "tinker-sidecar[who]"', lasts=True)
+        raise CannotLook(f"py-spy is not installed: {pip_install('tinker-sidecar[who]')}", lasts=True)
     try:
         status, output, errors = await _run(py_spy, "dump", "--pid", str(pid), "--nonblocking", "--json")
     except TimeoutError:

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from tinker_sidecar.needs import exit_if_missing
 from tinker_sidecar.watch.trace_files import NotOurTraceError
 from tinker_sidecar.watch.trace_reading import Recording, read_trace
 
@@ -43,12 +44,8 @@ def report(
     output = output or trace.with_suffix(".html")
     if output.exists() and output.samefile(trace):
         _refuse("the page would overwrite the trace: name another file with -o")
-    try:
+    with exit_if_missing("tinker-sidecar report", "tinker-sidecar[report]"):
         from tinker_sidecar.watch.report_page import page_of
-    except ModuleNotFoundError as error:
-        if error.name != "jinja2":
-            raise
-        _refuse('it needs jinja2: pip install "tinker-sidecar[report]"')
     try:
         output.write_text(page_of(recording))
     except OSError as error:

@@ -1,6 +1,6 @@
 """Train the tiny model: `python -m tinker_sidecar.local_server.engines.tiny.train --out DIR`.
 
-Needs the extra `train`. One CPU thread, a fixed seed, about 14 minutes.
+Needs PyTorch, from 2.9 on. One CPU thread, a fixed seed, about 14 minutes.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
-from torch.nn import functional
-
 from tinker_sidecar.local_server.engines import GenerationRequest
 from tinker_sidecar.local_server.engines.tiny import BASE_MODEL
-from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
-from tinker_sidecar.local_server.engines.tiny.model import NORM_EPSILON, ModelConfig, rope_angles
 from tinker_sidecar.local_server.engines.tiny.problems import (
     Problem,
     draw_problem,
     final_answer,
     generate_problems,
 )
-from tinker_sidecar.local_server.engines.tiny.tokenizer import save_tokenizer
+from tinker_sidecar.needs import exit_if_missing
+
+with exit_if_missing("the training of the tiny model", "torch"):
+    import torch
+    from torch.nn import functional
+
+with exit_if_missing("the training of the tiny model", "tinker-sidecar"):
+    import numpy as np
+    from safetensors.torch import save_file
+
+    from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
+    from tinker_sidecar.local_server.engines.tiny.model import NORM_EPSILON, ModelConfig, rope_angles
+    from tinker_sidecar.local_server.engines.tiny.tokenizer import save_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
