@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(foreach python,python3.13 python3.12 python3.11 python3,
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
-BENCHMARKS ?= gil_contention gil_hold round_trip payloads grading_loop startup scale faults throttled samplers tls observability
+BENCHMARKS ?= gil_contention gil_hold round_trip payloads grading_loop startup scale faults throttled samplers tls observability engines
 SOAK_ARGS ?=
 
 # A name on PATH may be a version manager's shim, or a Python without venv: only running it tells.
