@@ -19,7 +19,7 @@ run_benchmarks = set -e; for name in $(BENCHMARKS); do echo "==> benchmarks/benc
 	$(python) "benchmarks/bench_$$name.py" $(1) $(BENCH_ARGS); done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop compat lint format bench bench-quick soak clean
+.PHONY: help demo test interop compat lint format docs bench bench-quick soak clean
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ format: $(VENV)/installed-dev  ## rewrite the code as ruff would have it
 	@$(python) -m ruff check --fix
 	@$(python) -m ruff format
 
+docs: $(VENV)/installed-docs  ## the guides and the API reference as a site, out/docs/index.html; a broken link fails it
+	@echo "==> Building the documentation"
+	@PYTHONPATH=. $(python) -m mkdocs build
+
 bench: $(VENV)/installed-dev  ## the official SDKs and ours side by side, against the bars (45 minutes)
 	@$(call run_benchmarks,)
 	@$(python) benchmarks/show_bars.py
@@ -73,12 +77,14 @@ $(VENV)/bin/pip:
 	@echo "==> Creating $(VENV) with $$("$(PYTHON)" --version)"
 	@"$(PYTHON)" -m venv $(VENV)
 
-$(VENV)/installed-demo: extras = ".[demo]"
-$(VENV)/installed-dev: extras = ".[demo]" --group dev
+$(VENV)/installed-demo: wanted = --editable ".[demo]"
+$(VENV)/installed-dev: wanted = --editable ".[demo]" --group dev
+# mkdocs reads the code without running it.
+$(VENV)/installed-docs: wanted = --group docs
 
 # pip knows dependency groups from 25.1 on.
 $(VENV)/installed-%: pyproject.toml | $(VENV)/bin/pip
-	@echo "==> Installing the project and what '$*' needs into $(VENV) (a minute or two the first time)"
+	@echo "==> Installing what '$*' needs into $(VENV) (a minute or two the first time)"
 	@$(pip) --upgrade "pip>=25.1"
-	@$(pip) --editable $(extras)
+	@$(pip) $(wanted)
 	@touch $@

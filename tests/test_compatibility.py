@@ -31,6 +31,14 @@ def test_the_document_is_up_to_date(sections: dict[str, list[Row]]) -> None:
     assert DOCUMENT.read_text() == document(sections), "run: python tools/compatibility.py"
 
 
+def test_the_document_leads_with_what_is_not_the_same() -> None:
+    before, _, everything = DOCUMENT.read_text().partition("\n## Everything\n")
+    for title, status in (("What differs", "differs"), ("What is left out", "left out")):
+        lead = before.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        names = [line.split(" | ")[0] for line in everything.splitlines() if f" | {status} | " in line]
+        assert [line.split(" | ")[0] for line in lead.splitlines() if line.startswith("| `")] == names
+
+
 def test_our_surface_can_be_inspected() -> None:
     ours = surface("tinker_client")
     assert set(CLASSES) - set(ours["members"]) == {"TopkPromptLogprobs"}

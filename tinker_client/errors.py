@@ -63,15 +63,23 @@ class RequestErrorCategory(StrEnum):
     """Whose fault a failed request is, in the server's view."""
 
     Unknown = "unknown"
+    """The server does not say, or says it with a word that this version does not know."""
     Server = "server"
+    """The server's: the same request may work at another time."""
     User = "user"
+    """The request's: it would fail again."""
 
 
 class TinkerError(Exception):
-    """Base of every error this package raises on its own account."""
+    """Base of every error this package raises on its own account.
+
+    Attributes
+    ----------
+    message
+        What went wrong; the same as `str(error)`.
+    """
 
     message: str
-    """What went wrong; the same as `str(error)`."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
@@ -266,15 +274,15 @@ def _category(name: str) -> RequestErrorCategory:
 
 
 class SidecarError(TinkerError):
-    """The sidecar process failed, not the server."""
+    """The sidecar process failed, not the server. Also: `shutdown` or a fork came before the answer."""
 
 
 class SidecarStartupError(SidecarError, RuntimeError):
-    """The sidecar exited, or said nothing, before it was ready. The message has its last words."""
+    """The sidecar, or a local server, was not ready in time or at all. The message has its last words."""
 
 
 class SidecarDiedError(SidecarError, ConnectionError):
-    """The sidecar exited while requests were pending."""
+    """The sidecar exited with requests pending, and so did those that replaced it: too many in a minute."""
 
 
 class SidecarIPCError(SidecarError, ConnectionError):

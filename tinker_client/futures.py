@@ -95,7 +95,22 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
         self._done_callbacks: list[Any] = []
 
     def result(self, timeout: float | None = None) -> T:
-        """The outcome: blocks for at most `timeout` seconds, after which it raises `TimeoutError`."""
+        """The outcome.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to block for. None: until the outcome is there.
+
+        Raises
+        ------
+        TimeoutError
+            It is not there within `timeout` seconds. The message says what is waited for, and since when.
+        CancelledError
+            The future was cancelled.
+        Exception
+            The error, if that is the outcome.
+        """
         if self._state not in _DONE:
             self._wait(timeout)
         if self._state == FINISHED and self._exception is None:
@@ -108,7 +123,7 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
         return self._state in _DONE  # Reading it takes no lock.
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The error, if that is the outcome; as `result`."""
+        """The error, if that is the outcome; None if it is a result. Waits for `timeout` as `result` does."""
         if not self.done():
             self._wait(timeout)
         self._check_done(timeout)
@@ -281,7 +296,7 @@ class APIFuture(InterruptibleFuture[T]):
 
     @property
     def submitted_at(self) -> float | None:
-        """When the call was made, by `time.monotonic`; None for a future that is done without a request."""
+        """When the call was made, in seconds by `time.monotonic`; None for a future without a request."""
         return None if self.work is None else self.work.submitted_at
 
     @property

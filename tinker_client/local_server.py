@@ -42,7 +42,14 @@ class LocalServer:
 def start_local_server(engine: str = "tiny", *arguments: str, api_key: str | None = None) -> LocalServer:
     """Start `tinker-sidecar serve --engine ENGINE ARGUMENTS…` on a free port and wait until it listens.
 
-    It lets in `api_key` alone, which no command line shows; without one, everybody on this machine.
+    Parameters
+    ----------
+    engine
+        "tiny", a small language model, or "sim", a simulation.
+    *arguments
+        More of the command line, such as `"--fault", "asample:429@0.05"`.
+    api_key
+        The only key that it lets in, which no command line shows. None: everybody on this machine gets in.
 
     Raises
     ------

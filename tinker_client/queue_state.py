@@ -11,9 +11,13 @@ class QueueState(StrEnum):
     """Whether the server works on a sampler's requests, and if not, why."""
 
     ACTIVE = "active"
+    """It does."""
     PAUSED_CAPACITY = "paused_capacity"
+    """Not now: the service is short of capacity."""
     PAUSED_RATE_LIMIT = "paused_rate_limit"
+    """Not now: the limit on concurrent samplers is reached."""
     UNKNOWN = "unknown"
+    """The server says it with a word that this version does not know."""
 
     @classmethod
     def _missing_(cls, value: object) -> QueueState:

@@ -22,7 +22,10 @@ _EVER = 1e9
 class RetryConfig:
     """Retries and stuck detection of one sampling client; it survives pickling.
 
-    Raises `TypeError` or `ValueError` for a value of the wrong type or out of range.
+    Raises
+    ------
+    TypeError, ValueError
+        A value is of the wrong type or out of range.
     """
 
     max_connections: int | None = None
@@ -68,7 +71,10 @@ class RetryConfig:
     def coerce(cls, value: object) -> RetryConfig:
         """One made of `value`: ours or the official SDK's, a dict of the fields, or None for the default.
 
-        Raises `TypeError` for anything else.
+        Raises
+        ------
+        TypeError
+            `value` is anything else.
         """
         names = [field.name for field in fields(cls)]
         if value is None:

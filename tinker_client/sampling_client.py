@@ -123,18 +123,19 @@ class SamplingClient(SelfFuture):
         sampling_params
             How to draw them.
         include_prompt_logprobs
-            Also return the logprob of each prompt token.
+            Also return the logprob of each prompt token: `SampleResponse.prompt_logprobs`.
         topk_prompt_logprobs
-            Also return this many likeliest tokens at each prompt position.
+            Also return this many likeliest tokens at each prompt position, with their logprobs; 0: none.
         topk_sample_logprobs
-            Also return this many likeliest tokens at each sampled position.
+            Also return this many likeliest tokens at each sampled position:
+            `SampledSequence.topk_logprobs`; 0: none.
         target_prompt_logprobs
             Token ids to score: int64, shape `[len(prompt) - 1, K]`, dense or CSR; row `i` is scored at
             prompt position `i + 1`, and -1 asks for nothing.
         prompt_alt_tokens_k
-            Draw this many tokens at every prompt position but the first.
+            Draw this many tokens at every prompt position but the first: `PromptAltTokens`; 0: none.
         prompt_logprobs_last_n
-            Score only the last n prompt tokens; needs `include_prompt_logprobs`.
+            Score only the last n prompt tokens; needs `include_prompt_logprobs`. None: all.
 
         Returns
         -------
@@ -167,8 +168,23 @@ class SamplingClient(SelfFuture):
     ) -> APIFuture[list[float | None]]:
         """The logprob of each token of `prompt` given those before it.
 
-        The future's result has one entry a token, None for the first and, with `prompt_logprobs_last_n`,
-        for all but the last n. Errors are those of `sample`.
+        Parameters
+        ----------
+        prompt
+            The tokens to score; not empty.
+        prompt_logprobs_last_n
+            Score only the last n of them. None: all.
+
+        Returns
+        -------
+        APIFuture[list[float | None]]
+            Its result has one entry a token, in nats: None for the first and for those that were not to be
+            scored. It raises as that of `sample` does.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not what it must be.
         """
         return self._submit(_LogprobsFuture(), SamplingRequest.of_logprobs(prompt, prompt_logprobs_last_n))
 
@@ -196,7 +212,10 @@ class SamplingClient(SelfFuture):
 
     @property
     def sampling_session_id(self) -> str:
-        """The server's name for this sampler. Waits for it while the server has not confirmed the client."""
+        """The server's name for this sampler. Waits for it while the server has not confirmed the client.
+
+        Raises the `TinkerError` with which the server did not.
+        """
         return (self._sampler.known_info() or self._info().result()).sampling_session_id
 
     @property
@@ -208,16 +227,36 @@ class SamplingClient(SelfFuture):
         """What `tinker_client.stats` tells, of this sampler's requests alone.
 
         Copies of this client in this process have the same sampler. Periods are up to five seconds longer.
-        What is not told by sampler, such as `process`, is that of the engine.
+        What is not told by sampler, such as `Stats.process`, is that of the engine.
+
+        Parameters
+        ----------
+        most_requests
+            How many of the pending requests to list, the oldest first.
         """
         return ask_for_stats(self._sampler.backend, self._sampler.id, most_requests)
 
     def get_tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's tokenizer, loaded through transformers on first use and kept."""
+        """The model's tokenizer, loaded through transformers on first use and kept.
+
+        Raises
+        ------
+        TinkerError
+            The server does not tell the base model; or the tokenizer is in a package that is not installed,
+            and the message says in which.
+        OSError
+            transformers' own error where it cannot be fetched: no network, no such model, no access.
+        """
         return load_tokenizer(self.get_base_model())
 
     def get_base_model(self) -> str:
-        """The name of the model sampled from, or of the one it was fine-tuned from."""
+        """The name of the model sampled from, or of the one it was fine-tuned from.
+
+        Raises
+        ------
+        TinkerError
+            The server does not tell, or has not confirmed this client.
+        """
         return _known_base_model(self._info().result())
 
     async def get_base_model_async(self) -> str:
@@ -260,11 +299,16 @@ class SamplingClient(SelfFuture):
 
     @classmethod
     def from_tinker(cls, client: Any) -> Self:
-        """A new client for the sampler that a client of the official SDK, a `tinker.SamplingClient`, has.
+        """A new client for the sampler that a client of the official SDK has.
 
         It has that client's session, credentials and retry settings, this package's types, and samples
         through the sidecar if `TINKER_SUBPROCESS_SAMPLING` says so. To have the official client itself
         do that, see `tinker_client.install`.
+
+        Parameters
+        ----------
+        client
+            A `tinker.SamplingClient`.
 
         Raises
         ------
@@ -301,6 +345,13 @@ class SamplingClient(SelfFuture):
 
         Logs a warning, at most one a minute for all copies in this process. Override it in a subclass to do
         something else; it runs on a thread of this library.
+
+        Parameters
+        ----------
+        queue_state
+            What is the case now.
+        queue_state_reason
+            The server's own words for it, if it has any.
         """
         if queue_state == QueueState.ACTIVE:
             return

@@ -23,7 +23,20 @@ class SelfFuture:
         raise NotImplementedError
 
     def result(self, timeout: float | None = None) -> Self:
-        """This client, once the server has confirmed it; raises the error if it did not."""
+        """This client, once the server has confirmed it.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for that. None: as long as it takes.
+
+        Raises
+        ------
+        TimeoutError
+            It has not within `timeout` seconds. What is under way goes on.
+        TinkerError
+            What the server answered instead.
+        """
         confirmation = self._confirmation()
         try:
             confirmation.result(timeout)

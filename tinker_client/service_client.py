@@ -43,7 +43,8 @@ class ServiceClient:
     """A session with a Tinker server.
 
     With `TINKER_SUBPROCESS_SAMPLING=1` in the environment, read here, its clients sample through the
-    sidecar process; without, through a thread of this process.
+    sidecar process; without, through a thread of this process. It is a context manager, too: the end of a
+    `with` block calls `close`.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ class ServiceClient:
         Default `TINKER_API_KEY`, then `TINKER_CREDENTIAL_CMD`, then the key `tinker auth login` stored.
         A `"local"` server needs none of them.
     default_headers_overrides, default_headers
-        Headers to send with every request; the first name is the official SDK's newer one.
+        Headers to send with every request. The two are one, under the official SDK's newer name and its
+        older one; where both name a header, the newer counts.
     max_retries
         0: a request that failed is never sampled again, for clients without a `retry_config` of their own.
         Other numbers change nothing: `RetryConfig` says for how long to try again.
@@ -157,7 +159,15 @@ class ServiceClient:
         return await self.create_sampling_client(model_path, base_model, retry_config)
 
     def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
-        """The models the server offers, with their context lengths."""
+        """The models the server offers, with their context lengths.
+
+        Raises
+        ------
+        APIResponseValidationError
+            The answer makes no sense.
+        TinkerError
+            What the server answered, or that it did not.
+        """
         return GetServerCapabilitiesResponse.from_wire(self._ask_capabilities().result())
 
     async def get_server_capabilities_async(self) -> GetServerCapabilitiesResponse:
@@ -169,8 +179,17 @@ class ServiceClient:
     ) -> APIFuture[None]:
         """End the session's heartbeat; its sampling clients in this process stop working.
 
-        `status` and `detail` are for people: they go to the server's telemetry, whatever they are. The
-        future that comes back is done: nothing is waited for.
+        Parameters
+        ----------
+        status
+            How the program ended. It is for people and goes to the server's telemetry, whatever it is.
+        detail
+            More about that, likewise.
+
+        Returns
+        -------
+        APIFuture[None]
+            It is done: nothing is waited for.
         """
         if self._session.telemetry is not None:
             data: dict[str, object] = {"status": status, "detail": detail}

@@ -32,9 +32,22 @@ class Telemetry:
     def log(
         self, event_name: str, event_data: Mapping[str, object] | None = None, severity: Severity = "INFO"
     ) -> bool:
-        """Queue an event: a name out of few, and data. A value that JSON cannot hold goes as its repr.
+        """Queue an event.
 
-        Returns whether it is queued.
+        Parameters
+        ----------
+        event_name
+            One out of few.
+        event_data
+            What is to be known about it. A value that JSON cannot hold goes as its repr; one of more than
+            64 KiB is cut.
+        severity
+            How bad it is.
+
+        Returns
+        -------
+        bool
+            Whether it is queued.
         """
         return self._event(
             "GENERIC_EVENT",
@@ -46,7 +59,13 @@ class Telemetry:
         )
 
     def log_exception_sync(self, exception: BaseException, severity: Severity = "ERROR") -> bool:
-        """Queue what went wrong, with its traceback. Returns whether it is queued."""
+        """Queue what went wrong, the `exception` with its traceback, and how bad that is: its `severity`.
+
+        Returns
+        -------
+        bool
+            Whether it is queued.
+        """
         return self._event(
             "UNHANDLED_EXCEPTION",
             severity,
@@ -58,7 +77,7 @@ class Telemetry:
         )
 
     async def log_exception(self, exception: BaseException, severity: Severity = "ERROR") -> bool:
-        """What `log_exception_sync` does."""
+        """What `log_exception_sync` does with the same `exception` and `severity`."""
         return self.log_exception_sync(exception, severity)
 
     def _event(self, kind: str, severity: Severity, fields: Callable[[], dict[str, Any]]) -> bool:

@@ -30,7 +30,7 @@ REASONS = {
     "left out": {
         "tinker.BackcompatSamplingClientFuture": "`create_sampling_client` returns the client itself",
         "TopkPromptLogprobs*": "called `TopkLogprobs` since 0.28",
-        "ServiceClient(**kwargs)": "settings of the official HTTP client, but for the three below",
+        "ServiceClient(**kwargs)": "settings of the official HTTP client; three are arguments here",
         "ServiceClient.create_*train*": "training",
         "ServiceClient.create_custom_loss*": "training",
         "ServiceClient.copy_weights*": "weights",
@@ -118,17 +118,32 @@ class Row(NamedTuple):
 
     @property
     def status(self) -> str:
-        newest = next((text for text in reversed(self.official) if text is not None), None)
-        if newest is None:
+        if self.newest is None:
             return "extra"
         if self.ours is None:
             return "left out"
-        return "same" if self.ours == newest else "differs"
+        return "same" if self.ours == self.newest else "differs"
+
+    @property
+    def newest(self) -> str | None:
+        """What it is in the newest official version that has it."""
+        return next((text for text in reversed(self.official) if text is not None), None)
+
+    @property
+    def shown_name(self) -> str:
+        """The name, which says of what is left out that it is the official SDK's."""
+        theirs = self.ours is None and not self.name.startswith("tinker.")
+        return f"tinker.{self.name}" if theirs else self.name
 
     @property
     def reason(self) -> str | None:
         """Why, where it isn't the same; None where nobody has said so yet."""
         return REASONS[self.status].get(self.pattern or "")
+
+    @property
+    def explanation(self) -> str:
+        """The reason, as the document has it."""
+        return "" if self.status == "same" else self.reason or "**not explained**"
 
     @property
     def pattern(self) -> str | None:
@@ -227,19 +242,24 @@ def _without_arguments_alone(section: list[Row]) -> list[Row]:
 
 
 def document(sections: dict[str, list[Row]]) -> str:
-    """The whole file."""
-    counts = [row.status for section in sections.values() for row in section]
-    summary = ", ".join(
-        f"{counts.count(status)} {status}" for status in ("same", "extra", "differs", "left out")
-    )
-    parts = [_INTRODUCTION.format(summary=summary, versions=" and ".join(VERSIONS))]
+    """The whole file: what is to be minded by those who move over, then everything."""
+    everything = [row for section in sections.values() for row in section]
+    of_status = {status: [row for row in everything if row.status == status] for status in _STATUSES}
+    summary = ", ".join(f"{len(rows)} {status}" for status, rows in of_status.items())
+    parts = [
+        _INTRODUCTION.format(summary=summary, versions=" and ".join(VERSIONS)),
+        _differences(of_status["differs"]),
+        _omissions(of_status["left out"]),
+        _EVERYTHING,
+    ]
     for title, section in sections.items():
-        lines = [f"## {title}", "", "| | " + " | ".join(VERSIONS) + " | ours | | why |", "|---" * 6 + "|"]
-        lines += [_line(row) for row in section]
-        parts.append("\n".join(lines))
-    parts.append(_elsewhere())
-    return "\n\n".join(parts) + "\n"
+        parts.append(
+            "\n".join([f"### {title}", "", *_table(*VERSIONS, "ours", "", "why"), *map(_line, section)])
+        )
+    return "\n\n".join([*parts, _elsewhere()]) + "\n"
 
+
+_STATUSES = ("differs", "left out", "extra", "same")
 
 _INTRODUCTION = """\
 # Compatibility with the official SDK
@@ -247,16 +267,43 @@ _INTRODUCTION = """\
 Written by `tools/compatibility.py`, which inspects the installed packages; do not edit it by hand.
 
 Everything public that has to do with sampling in `tinker` {versions}, ours beside it: {summary}.
-"Argument 2" is the second after `self`. Our types are immutable. Those that are pydantic models in the
-official SDK have `model_copy`, `model_dump`, `model_validate` and the same for JSON, and all may be fields of
-pydantic models. What is the same in name is compared in value by
-`tests/conformance`, which runs one set of calls through the official SDK and through both hosts of ours."""
+What differs or is left out comes first. "Argument 2" is the second after `self`.
+[migrating.md](migrating.md#what-changes) tells what changes besides names and arguments.
+
+Our types are immutable. Those that are pydantic models in the official SDK have `model_copy`, `model_dump`,
+`model_validate` and the same for JSON, and all may be fields of pydantic models. What is the same in name is
+compared in value by `tests/conformance`, which runs one set of calls through the official SDK and through
+both hosts of ours."""
+
+_EVERYTHING = """\
+## Everything
+
+What is extra is here, too: it is in this package alone."""
+
+
+def _differences(rows: list[Row]) -> str:
+    newest = VERSIONS[-1]
+    lines = [_cells(f"`{row.name}`", row.newest or "–", row.ours or "–", row.explanation) for row in rows]
+    return "\n".join(["## What differs", "", *_table(newest, "ours", "why"), *lines])
+
+
+def _omissions(rows: list[Row]) -> str:
+    lines = [_cells(f"`{row.shown_name}`", row.explanation) for row in rows]
+    return "\n".join(["## What is left out", "", *_table("why"), *lines])
+
+
+def _table(*columns: str) -> list[str]:
+    """The head of a table whose first column, without a title, has names."""
+    return [_cells("", *columns), "|" + "---|" * (len(columns) + 1)]
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _line(row: Row) -> str:
-    cells = [f"`{row.name}`", *(cell or "–" for cell in (*row.official, row.ours)), row.status]
-    reason = "" if row.status == "same" else row.reason or "**not explained**"
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in [*cells, reason]) + " |"
+    cells = [cell or "–" for cell in (*row.official, row.ours)]
+    return _cells(f"`{row.shown_name}`", *cells, row.status, row.explanation)
 
 
 def _elsewhere() -> str:

@@ -53,7 +53,10 @@ class PydanticModel(PydanticField):
         raise NotImplementedError
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some of the fields replaced, and checked."""
+        """A copy with the fields in `update` replaced, and checked; `deep`: a deep one.
+
+        Raises `TypeError` or `ValueError` for a field that the class refuses.
+        """
         fields = copy.deepcopy(self._fields()) if deep else self._fields()
         return type(self)(**{**fields, **(update or {})})
 
@@ -67,9 +70,18 @@ class PydanticModel(PydanticField):
         exclude_defaults: bool = False,
         exclude_none: bool = False,
     ) -> dict[str, Any]:
-        """The fields as JSON can hold them in either mode, bytes in base64; the class takes them back.
+        """The fields as JSON can hold them, bytes in base64; the class takes them back.
 
-        Which fields have been set is not kept: `exclude_unset` leaves out those that are as by default.
+        Parameters
+        ----------
+        mode
+            Changes nothing: the result is that of pydantic's "json".
+        include, exclude
+            Names of the fields that are wanted, and of those that are not.
+        exclude_unset, exclude_defaults
+            Leave out fields that are as by default. Which have been set is not kept, so the two are one.
+        exclude_none
+            Leave out fields that are None.
         """
         without_defaults = exclude_unset or exclude_defaults
         defaults = self._defaults()
@@ -83,7 +95,7 @@ class PydanticModel(PydanticField):
         }
 
     def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
-        """What `model_dump` gives with the same `options`, as JSON."""
+        """What `model_dump` gives with the same `options`, as JSON: on one line, or with an `indent`."""
         encoded = msgspec.json.encode(self.model_dump(**options))
         return (encoded if indent is None else msgspec.json.format(encoded, indent=indent)).decode()
 
@@ -111,7 +123,7 @@ class PydanticModel(PydanticField):
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray) -> Self:
-        """What `model_validate` makes of that JSON. Raises `ValueError`, too, where it is no JSON."""
+        """What `model_validate` makes of `json_data`. Raises `ValueError`, too, where it is no JSON."""
         try:
             obj = msgspec.json.decode(json_data)
         except msgspec.DecodeError as error:

@@ -41,7 +41,7 @@ class ModelInput(Model, frozen=True, kw_only=True):
 
     @classmethod
     def from_ints(cls, tokens: Sequence[int]) -> ModelInput:
-        """A prompt of one chunk of token ids. `EncodedTextChunk` says which ids it takes."""
+        """A prompt of one chunk: the token ids `tokens`. `EncodedTextChunk` says which it takes."""
         return cls(chunks=[EncodedTextChunk(tokens=tokens)])
 
     @classmethod
@@ -51,7 +51,7 @@ class ModelInput(Model, frozen=True, kw_only=True):
 
     @classmethod
     def coerce(cls, value: object) -> ModelInput:
-        """`value` if it is a prompt, ours or the official SDK's; otherwise a TypeError that helps."""
+        """`value` if it is a prompt, ours or the official SDK's; otherwise a `TypeError` that helps."""
         if isinstance(value, ModelInput):
             return value
         if is_official(value, "ModelInput"):
@@ -64,7 +64,7 @@ class ModelInput(Model, frozen=True, kw_only=True):
         raise wrong_type("prompt", allowed, value)
 
     def to_ints(self) -> list[int]:
-        """All token ids in one list; a ValueError when a chunk is not text."""
+        """All token ids in one list; a `ValueError` when a chunk is not text."""
         tokens: list[int] = []
         for chunk in self.chunks:
             if not isinstance(chunk, EncodedTextChunk):
@@ -76,7 +76,7 @@ class ModelInput(Model, frozen=True, kw_only=True):
 
     @property
     def length(self) -> int:
-        """How many tokens the prompt takes in the context; a ValueError when an image doesn't say."""
+        """How many tokens the prompt takes in the context; a `ValueError` when an image doesn't say."""
         return sum(chunk.length for chunk in self.chunks)
 
     def append(self, chunk: ModelInputChunk) -> ModelInput:
@@ -84,7 +84,7 @@ class ModelInput(Model, frozen=True, kw_only=True):
         return ModelInput(chunks=[*self.chunks, chunk])
 
     def append_int(self, token: int) -> ModelInput:
-        """A new prompt with one more token."""
+        """A new prompt with one more token, the id `token`."""
         return self.append(EncodedTextChunk(tokens=[token]))
 
     def to_wire(self) -> list[protocol.PackedChunk]:

@@ -37,6 +37,8 @@ class EncodedTextChunk(View, PydanticModel):
     tokens
         Ids in 0..2147483647: a list, tuple or other sequence of ints, a numpy array or a torch
         tensor of one dimension. They are copied.
+    type
+        "encoded_text" alone: what tells it from other chunks, in the JSON of the official SDK.
 
     Raises
     ------
@@ -111,7 +113,14 @@ class ImageChunk(Model, frozen=True, kw_only=True):
         "png" or "jpeg".
     expected_tokens
         How many tokens you take the image to be. The server counts for itself, and refuses the
-        request early when this is off.
+        request early when this is off. None: the server's count alone holds.
+    type
+        "image" alone: what tells it from other chunks, in the JSON of the official SDK.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what it must be: `data` is empty or no base64, `format` is another.
     """
 
     data: bytes
@@ -126,7 +135,7 @@ class ImageChunk(Model, frozen=True, kw_only=True):
 
     @property
     def length(self) -> int:
-        """`expected_tokens`; a ValueError when that is not set."""
+        """`expected_tokens`; a `ValueError` when that is not set."""
         return _expected(self)
 
     def to_wire(self) -> protocol.PackedImage:
@@ -151,6 +160,13 @@ class ImageAssetPointerChunk(Model, frozen=True, kw_only=True):
         "png" or "jpeg".
     expected_tokens
         As in `ImageChunk`.
+    type
+        "image_asset_pointer" alone: what tells it from other chunks, in the JSON of the official SDK.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what it must be: `location` is empty, `format` is another.
     """
 
     format: Literal["png", "jpeg"]
@@ -168,7 +184,7 @@ class ImageAssetPointerChunk(Model, frozen=True, kw_only=True):
 
     @property
     def length(self) -> int:
-        """`expected_tokens`; a ValueError when that is not set."""
+        """`expected_tokens`; a `ValueError` when that is not set."""
         return _expected(self)
 
     def to_wire(self) -> protocol.PackedImagePointer:
@@ -183,6 +199,13 @@ class DmelChunk(Model, frozen=True, kw_only=True):
     ----------
     dmel
         The serialized tensor (a `TensorContainer`), as bytes or base64.
+    type
+        "dmel" alone: what tells it from other chunks, in the JSON of the official SDK.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `dmel` is empty, or neither bytes nor base64.
     """
 
     dmel: bytes
@@ -194,7 +217,7 @@ class DmelChunk(Model, frozen=True, kw_only=True):
 
     @property
     def length(self) -> int:
-        """The tensor's first dimension; a ValueError when the bytes don't start like a tensor."""
+        """The tensor's first dimension; a `ValueError` when the bytes don't start like a tensor."""
         return _first_dimension(self.dmel)
 
     def to_wire(self) -> protocol.PackedDmel:
@@ -206,6 +229,7 @@ class DmelChunk(Model, frozen=True, kw_only=True):
 
 
 ModelInputChunk: TypeAlias = EncodedTextChunk | ImageAssetPointerChunk | ImageChunk | DmelChunk
+"""Any part of a prompt."""
 
 _CHUNKS = (EncodedTextChunk, ImageAssetPointerChunk, ImageChunk, DmelChunk)
 _NAMES = tuple(cls.__name__ for cls in _CHUNKS)

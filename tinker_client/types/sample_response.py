@@ -46,11 +46,16 @@ class SampleResponse(View):
     ----------
     sequences
         The completions.
-    prompt_logprobs, prompt_logprobs_np
-        One logprob per prompt token, one way or the other: a list with None, or a float32 array with
-        NaN, where none was computed.
-    topk_prompt_logprobs, topk_prompt_logprobs_np
-        The likeliest tokens at each prompt position, likewise.
+    prompt_logprobs_np
+        One logprob per prompt token in nats: float32, shape (prompt_length,), NaN where none was computed.
+        Each array may be given as a list instead, by the argument without `_np`; to give both is a
+        `TypeError`.
+    topk_prompt_logprobs_np
+        The likeliest tokens at each prompt position: matrices of shape (prompt_length, k).
+    prompt_logprobs
+        One logprob per prompt token in nats, as a list with None where none was computed.
+    topk_prompt_logprobs
+        Per prompt token a list of the likeliest (token id, logprob) pairs, or None.
     target_prompt_logprobs
         The logprobs of the ids that were asked for.
     prompt_cache_hit_tokens
@@ -60,6 +65,8 @@ class SampleResponse(View):
 
     Raises
     ------
+    TypeError, ValueError
+        An argument is of the wrong type or shape.
     APIResponseValidationError
         On first use, when the result is malformed; the message says where.
     """

@@ -45,12 +45,24 @@ class SampledSequence(View):
         "stop" or "length".
     sequence_id
         The server's name for the sequence; empty where it gives none.
-    tokens, tokens_np
-        The generated token ids, one way or the other: a list, or an int32 array.
-    logprobs, logprobs_np
-        Their logprobs in nats, likewise; float32.
-    topk_logprobs, topk_logprobs_np
-        The likeliest tokens at each position, likewise.
+    tokens_np
+        The generated token ids: int32, shape (num_tokens,). Each array may be given as a list instead, by
+        the argument without `_np`; to give both is a `TypeError`.
+    logprobs_np
+        The logprob of each token in nats: float32, shape (num_tokens,).
+    topk_logprobs_np
+        The likeliest tokens at each position: matrices of shape (num_tokens, k).
+    tokens
+        The generated token ids, as a list.
+    logprobs
+        The logprob of each token in nats, as a list.
+    topk_logprobs
+        Per token a list of the likeliest (token id, logprob) pairs, or None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong type or shape.
     """
 
     __slots__ = ("_exact", "_wire")
@@ -91,7 +103,7 @@ class SampledSequence(View):
 
     @property
     def stop_reason(self) -> StopReason:
-        """Why sampling stopped."""
+        """Why sampling stopped: "stop" or "length", as `StopReason` explains."""
         return self._wire.stop_reason
 
     @property
@@ -121,12 +133,12 @@ class SampledSequence(View):
 
     @lazy
     def topk_logprobs(self) -> TopkRows | None:
-        """Per token the likeliest (token id, logprob) pairs, or None if not asked for."""
+        """Per token the likeliest (token id, logprob) pairs, likeliest first; or None if not asked for."""
         return unpack_topk(self._wire.topk_logprobs)
 
     @lazy
     def topk_logprobs_np(self) -> TopkLogprobs | None:
-        """The same as two matrices, or None if not asked for."""
+        """The same as two matrices of shape (num_tokens, k), or None if not asked for."""
         return unpack_topk_np(self._wire.topk_logprobs)
 
     def to_wire(self) -> protocol.PackedSequence:

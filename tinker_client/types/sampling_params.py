@@ -72,7 +72,7 @@ class SamplingParams(Model, frozen=True, kw_only=True):
 
     @classmethod
     def coerce(cls, value: object) -> SamplingParams:
-        """`value` if it is `SamplingParams`, ours or the official SDK's; otherwise a TypeError."""
+        """`value` if it is `SamplingParams`, ours or the official SDK's; otherwise a `TypeError`."""
         if isinstance(value, SamplingParams):
             return value
         if is_official(value, "SamplingParams"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["TensorData", "TensorDtype"]
 
 TensorDtype: TypeAlias = Literal["int64", "float32"]
+"""What a tensor's values are."""
 
 _set = object.__setattr__
 
@@ -97,12 +98,15 @@ class TensorData(View):
 
     @classmethod
     def from_numpy(cls, array: npt.NDArray[Any]) -> TensorData:
-        """A dense tensor: float32 from any floating dtype, int64 from any integer one."""
+        """A dense tensor of `array`'s shape: float32 from any floating dtype, int64 from any integer one.
+
+        Raises `TypeError` for another dtype, `ValueError` for integers that do not fit int64.
+        """
         return cls(data=array, dtype=_dtype_of(array))
 
     @classmethod
     def from_torch(cls, tensor: torch.Tensor) -> TensorData:
-        """A dense tensor: float32 from any floating dtype, bfloat16 included, int64 from any integer one."""
+        """A dense tensor as of `from_numpy`, of a torch `tensor` on any device; bfloat16 becomes float32."""
         return cls.from_numpy(_numpy_of(tensor))
 
     @classmethod
@@ -131,7 +135,7 @@ class TensorData(View):
 
     @classmethod
     def coerce(cls, value: object, name: str = "target_prompt_logprobs") -> TensorData:
-        """`value` if it is a tensor, ours or the official SDK's; otherwise a TypeError."""
+        """`value` if it is a tensor, ours or the official SDK's; otherwise a `TypeError` about `name`."""
         if isinstance(value, TensorData):
             return value
         if is_official(value, "TensorData"):
@@ -178,7 +182,10 @@ class TensorData(View):
         return dense
 
     def to_torch(self, pad_value: int = 0) -> torch.Tensor:
-        """A new dense torch tensor, with `pad_value` where a sparse tensor lists nothing."""
+        """A new dense torch tensor, with `pad_value` where a sparse tensor lists nothing.
+
+        Raises `ImportError` where PyTorch is not installed.
+        """
         try:
             import torch
         except ImportError:

@@ -119,6 +119,9 @@ class Engine:
             self._handlers[type(message)](message)
         except Exception as error:
             logger.error("unexpected error at a %s message", type(message).__name__, exc_info=error)
+            if isinstance(message, Sample) and self._requests.get(message.request) is None:
+                self._requests.pop(message.request, None)
+                self.outbox.failed(message.request, _unexpected(error))  # Nobody else would tell who waits.
 
     def _on_spec(self, message: RequestSpec) -> None:
         self._spec = EncodedSpec(message)

@@ -124,7 +124,7 @@ class Ledger:
         self.page.digest()
         self.page.ended = self.turns_at
         self._pages.append(self.page)
-        while self._pages[0].ended < now - _REMEMBERED:
+        while self._pages and self._pages[0].ended < now - _REMEMBERED:
             self._all.add(self._pages.popleft())
         self.page = Page(now)
         self.turns_at = now + self._interval

@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 StageName = Literal["client", "limits", "submit", "server", "fetch", "delivery"]
+"""The name of one of the `STAGES`."""
 
 STAGES: tuple[StageName, ...] = ("client", "limits", "submit", "server", "fetch", "delivery")
 """Where a request's time goes, in the order in which it passes through.
@@ -46,17 +47,20 @@ class StageStats(_Value, frozen=True):
     total: float = 0.0
     """Their time, added up."""
     p50: float = 0.0
+    """The median, estimated, as all percentiles."""
     p90: float = 0.0
+    """Nine in ten took no longer."""
     p99: float = 0.0
-    """Percentiles, estimated."""
+    """99 in a hundred took no longer."""
     max: float = 0.0
+    """The longest."""
 
 
 class Traffic(_Value, frozen=True):
     """What happened in a period of time."""
 
     seconds: float
-    """How long the period is."""
+    """How long the period is. One that has only begun is shorter than its name says."""
     submitted: int = 0
     """Requests that the engine was given."""
     finished: int = 0
@@ -74,8 +78,9 @@ class Traffic(_Value, frozen=True):
     completion_tokens: int = 0
     """Tokens sampled."""
     sent_bytes: int = 0
+    """Bodies of the HTTP requests that brought prompts to the server."""
     received_bytes: int = 0
-    """Bodies of HTTP requests and answers."""
+    """Bodies of the HTTP answers that brought results, uncompressed."""
     batches: int = 0
     """How often results went to the program; `finished / batches` went at once."""
     starved: float = 0.0
@@ -88,6 +93,7 @@ class LimitStats(_Value, frozen=True):
     """A limit, and how much of it is used."""
 
     used: float
+    """How much of it: requests, or bytes."""
     limit: float | None
     """None: there is none now."""
     waiting: int = 0
@@ -98,8 +104,9 @@ class SessionStats(_Value, frozen=True):
     """A session on a server."""
 
     session_id: str
+    """The server's name for it."""
     base_url: str
-    """Without credentials."""
+    """The server, without credentials."""
     heartbeat_age: float | None
     """Seconds since the server took the last heartbeat; None if it has taken none yet."""
     unreachable_for: float = 0.0
@@ -113,12 +120,17 @@ class SamplerStats(_Value, frozen=True):
     """A sampler of a session."""
 
     sampling_session_id: str
+    """The server's name for it."""
     session_id: str
+    """That of its session."""
     base_model: str | None
+    """The model, or the one that it was fine-tuned from; None if the server does not tell."""
     in_flight: int
+    """Its requests that have no answer yet."""
     queue_state: str
     """What the server last said of its queue: "active", "paused_capacity" or "paused_rate_limit"."""
     queue_reason: str | None = None
+    """Why, in the server's words."""
 
 
 class RequestStats(_Value, frozen=True):
@@ -129,20 +141,26 @@ class RequestStats(_Value, frozen=True):
     age: float
     """Seconds since the call of `sample`."""
     stage: StageName
+    """Where it is."""
     stage_age: float
     """Seconds since it entered that stage."""
     sampling_session_id: str | None
+    """Its sampler, by the server's name; None until the server has confirmed that."""
     prompt_tokens: int | None
-    """None: only the server knows how many tokens an image has."""
+    """How long its prompt is. None: only the server knows how many tokens an image has."""
 
 
 class ProcessStats(_Value, frozen=True):
     """The process that the engine runs in: the sidecar, or in process the program itself."""
 
     pid: int
+    """Its number."""
     cpu_seconds: float
+    """What it has used of all cores, since it was started."""
     rss_bytes: int
+    """The memory it takes."""
     threads: int
+    """How many it has."""
     connections: int
     """Sockets of all kinds."""
 
@@ -164,6 +182,7 @@ class Stats(_Value, frozen=True):
     """What the engine of a process knows about itself."""
 
     version: str
+    """This package's."""
     host: Literal["sidecar", "in process"]
     """Where the engine runs."""
     program: int
@@ -175,14 +194,21 @@ class Stats(_Value, frozen=True):
     in_flight: int
     """Requests that the engine has and the program has no answer to."""
     in_flight_by_stage: dict[StageName, int]
+    """How many of them are in each stage."""
     oldest: float
     """The age of the oldest of them, in seconds."""
     since_start: Traffic
+    """All that has happened."""
     last_10s: Traffic
+    """What has happened lately."""
     last_60s: Traffic
+    """What has happened in the last minute."""
     sessions: list[SessionStats]
+    """Those that are open."""
     samplers: list[SamplerStats]
+    """Those that are open, of all sessions."""
     process: ProcessStats
+    """What the engine takes."""
     restarts: int = 0
     """How often a sidecar that died was replaced."""
     held_back: int = 0
