@@ -59,10 +59,11 @@ class RecordedResults:
 
         None if there is none. Where it is not known what model was sampled, it counts as `base_model`.
         """
+        key = asked.key
         for model in (base_model, ""):
-            at, last, times = self._given(asked.key, model) or (float("-inf"), 0, 0)
-            for asked_at, number, took, result in self._rows(_NEXT, asked.key, model, at, last):
-                given = asked.key, model, asked_at, number, times + 1
+            at, last, times = self._given(key, model) or (float("-inf"), 0, 0)
+            for asked_at, number, took, result in self._rows(_NEXT, key, model, at, last):
+                given = key, model, asked_at, number, times + 1
                 self._rows("INSERT OR REPLACE INTO given VALUES (?, ?, ?, ?, ?)", *given)
                 return RecordedResult(self._decoded(result), took)
         return None
