@@ -37,13 +37,16 @@ ROWS: dict[str, Callable[[Run, Session], str]] = {
 }
 
 
-def compare_hosts(command: list[str], plot: Path) -> None:
+def compare_hosts(command: list[str], plot: Path, engine: str) -> None:
     """Print a table and save a plot of what `command` measures, run once in each host.
 
-    The command saves its `Run` where `--save` says, and calls itself `--title`.
+    The command saves its `Run` where `--save` says, and calls itself `--title`. `engine` is what the server
+    runs; `replay:DIR` has it answer with what was recorded there.
     """
     console = Console()
-    with closing(start_local_server("tiny")) as server, tempfile.TemporaryDirectory() as folder:
+    name, is_replay, folder = engine.partition("replay:")
+    options = ["replay", "--from", folder] if is_replay else [name]
+    with closing(start_local_server(*options)) as server, tempfile.TemporaryDirectory() as folder:
         seen = {host: _run_in(host, command, server.base_url, Path(folder) / "run.json") for host in HOSTS}
     console.print(_table(seen))
     console.print(_where_the_time_went(seen))

@@ -7,11 +7,14 @@ this machine, in process and through the sidecar, and the two are compared.
 
     python examples/rl_grading_loop.py                   # compare the two
     python examples/rl_grading_loop.py --save run.json   # one run, as TINKER_* in the environment says
+    python examples/rl_grading_loop.py --record rollouts         # keep the samples
+    python examples/rl_grading_loop.py --engine replay:rollouts  # grade them again, without sampling
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from pathlib import Path
 from statistics import mean
 
 import tinker_client
-from tinker_client import APIFuture, SamplingClient, ServiceClient, types
+from tinker_client import APIFuture, SamplingClient, ServiceClient, TinkerError, types
 from tinker_sidecar.local_server.engines.tiny.problems import Problem, generate_problems
 from tinker_sidecar.needs import exit_if_missing
 
@@ -147,16 +150,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="An RL grading loop, in process and through the sidecar.")
     parser.add_argument("--quick", action="store_true", help="a short run, of a third of a minute")
     parser.add_argument("--save", type=Path, metavar="RUN.json", help="run once and save what was measured")
+    parser.add_argument("--record", type=Path, metavar="DIR", help="keep what is sampled there")
+    parser.add_argument("--engine", default="tiny", help="what samples; replay:DIR: what was recorded there")
     parser.add_argument("--title", default="samples", help="what to call the one run")
     parser.add_argument("--runaway", type=int, metavar="N", help="how long the runaway completion is")
     arguments = parser.parse_args()
     config = QUICK if arguments.quick else Config()
+    if arguments.record:
+        os.environ["TINKER_SIDECAR_RECORD"] = str(arguments.record)
     try:
         runaway = arguments.runaway or runaway_length(config.runaway_seconds)
         if arguments.save:
             run_loop(config, runaway_completion(runaway), arguments.title).save(arguments.save)
         else:
-            compare_hosts([sys.executable, *sys.argv, "--runaway", str(runaway)], PLOT)
+            compare_hosts([sys.executable, *sys.argv, "--runaway", str(runaway)], PLOT, arguments.engine)
+    except TinkerError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         if not arguments.save:  # The comparison speaks for the runs it has started, too.
             print("Interrupted.", file=sys.stderr)

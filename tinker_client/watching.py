@@ -9,7 +9,7 @@ import sys
 from tinker_client.config import number, switch
 from tinker_client.errors import TinkerError
 from tinker_sidecar.ipc.addresses import parse_address
-from tinker_sidecar.ipc.watching import Watching
+from tinker_sidecar.ipc.watching import RECORDING_BYTES, Watching
 
 __all__ = ["read_watching"]
 
@@ -17,7 +17,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 def read_watching() -> Watching:
-    """Read `TINKER_SIDECAR_WHO`, `_METRICS`, `_TRACE`, `_LOG` and `_LOG_INTERVAL`.
+    """Read `TINKER_SIDECAR_WHO`, `_METRICS`, `_TRACE`, `_RECORD`, `_LOG` and `_LOG_INTERVAL`.
 
     Raises `TinkerError` for one that is malformed.
     """
@@ -26,16 +26,18 @@ def read_watching() -> Watching:
         who=switch("TINKER_SIDECAR_WHO", default=True),
         who_at_once=switch("TINKER_SIDECAR_WHO"),
         metrics=_metrics(),
-        trace=_trace(),
+        trace=_path("TINKER_SIDECAR_TRACE"),
         log_level=_log_level(),
         debug=logging.getLogger("tinker_sidecar").isEnabledFor(logging.DEBUG),
         log_interval=number("TINKER_SIDECAR_LOG_INTERVAL", 60.0, "seconds, such as 60"),
         command="python" if program in ("", "-c") else program,
+        record=_path("TINKER_SIDECAR_RECORD"),
+        record_bytes=int(number("TINKER_SIDECAR_RECORD_MAX_BYTES", RECORDING_BYTES, "a number of bytes")),
     )
 
 
-def _trace() -> str:
-    text = os.environ.get("TINKER_SIDECAR_TRACE", "")
+def _path(variable: str) -> str:
+    text = os.environ.get(variable, "")
     if not text:
         return ""
     from pathlib import Path  # Late: few programs need it, and it takes time to import.

@@ -11,6 +11,7 @@ from tinker_sidecar.engine.engine import Engine
 from tinker_sidecar.ipc.watching import Watching
 
 if TYPE_CHECKING:
+    from tinker_sidecar.recording.recorder import Recorder
     from tinker_sidecar.watch.metrics import MetricsServer
     from tinker_sidecar.watch.trace import TraceFile
 
@@ -26,6 +27,7 @@ class Onlookers:
         self._program = program
         self._metrics: MetricsServer | None = None
         self._trace: TraceFile | None = None
+        self._recorder: Recorder | None = None
         self._gil_watch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -40,6 +42,11 @@ class Onlookers:
 
             self._trace = TraceFile(Path(watching.trace), self._program, watching.command)
             books.observe(self._trace)
+        if watching.record:
+            from tinker_sidecar.recording.recorder import Recorder
+
+            self._recorder = Recorder(Path(watching.record), watching.record_bytes)
+            books.record = self._recorder.record
         # In process nothing of ours runs while the GIL is held: there the client has another process look.
         if watching.who and self._program != os.getpid():
             from tinker_sidecar.watch.gil_watch import GilWatch
@@ -58,6 +65,9 @@ class Onlookers:
         if self._trace is not None:
             self._engine.books.tell_unfinished()
             self._trace.close()
+        if self._recorder is not None:
+            self._engine.books.record = None
+            self._recorder.close()
 
     def abandon(self) -> None:
         """In a forked child: let go of what is the parent's."""

@@ -99,7 +99,9 @@ def test_a_parent_that_is_gone_already() -> None:
 BAD_STARTS = {
     ("sim", "--no-such-option"): "exited with status 2 before it listened: Error: No such option",
     ("sim", "--host", "0.0.0.0"): "exited with status 1 before it listened: .*open to other machines",
-    ("huge",): "exited with status 2 before it listened: .*'huge' is not one of 'tiny', 'sim'",
+    (
+        "huge",
+    ): "exited with status 1 before it listened: .*there is no engine 'huge': it is one of tiny, sim, ",
 }
 
 

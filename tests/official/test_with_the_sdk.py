@@ -79,6 +79,12 @@ def test_its_objects_are_taken_for_ours(python: Path, tmp_path: Path) -> None:
     assert not {"failed", "skipped"} & set(done.stdout.splitlines()[-1].split()), done.stdout
 
 
+def test_what_it_samples_is_recorded_and_can_be_replayed(behave: Behave, tmp_path: Path) -> None:
+    assert behave("without_resampling", TINKER_SIDECAR_RECORD=str(tmp_path)) == BY_SIDECAR
+    with closing(start_local_server("replay", "--from", str(tmp_path))) as server:
+        assert behave("without_resampling", server) == BY_SIDECAR
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_in_and_every_way_to_call(python: Path, way: str, sim_server: LocalServer) -> None:
     printed = report(python, way, sim_server.base_url, BASE_MODEL)

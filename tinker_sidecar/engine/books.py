@@ -41,6 +41,8 @@ class Books:
         """Of the requests to which the client has no answer, the oldest first."""
         self.gil_holders: Callable[[], list[GilHolder]] = list
         """Tells who held the GIL meanwhile, if somebody watches that."""
+        self.record: Callable[[Journey, str | None, bytes], None] | None = None
+        """Takes each result, with its request and the base model's name, if somebody keeps them."""
         self._observer: Observer | None = None
         self._clock = Clock(self._was_starved, self.is_busy) if shares_gil else None
 

@@ -280,6 +280,8 @@ class Engine:
             sampler = await self._opened(opening)
             result = await sampler.sample(journey, has_begun)
             journey.enter(DELIVERY)
+            if self.books.record is not None:
+                self.books.record(journey, sampler.info.base_model, result.payload)
             taken = partial(self._taken, journey, result.taken)
             self.outbox.done(number, result.payload, taken, journey.request_id or "")
         except EngineError as error:

@@ -37,13 +37,20 @@ class EncodedSpec:
 
     def body(self, sampling_session_id: str, seq_id: int) -> bytes:
         """The body of an `asample`."""
-        if not self._fields:
-            self._fields = _encode_spec(self.spec)[1:]
         return b'{"sampling_session_id":%b,"seq_id":%d,%b' % (
             _encode(sampling_session_id),
             seq_id,
-            self._fields,
+            self._encoded(),
         )
+
+    def json(self) -> bytes:
+        """The spec alone, as it is in each body."""
+        return b"{" + self._encoded()
+
+    def _encoded(self) -> bytes:
+        if not self._fields:
+            self._fields = _encode_spec(self.spec)[1:]
+        return self._fields
 
 
 def _encode_spec(spec: RequestSpec) -> bytes:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Watching"]
+__all__ = ["RECORDING_BYTES", "Watching"]
+
+RECORDING_BYTES = 64 << 30
+"""What a recording may grow to unless the user says otherwise: some tens of millions of short results."""
 
 
 class Watching(msgspec.Struct, frozen=True):
@@ -26,3 +29,7 @@ class Watching(msgspec.Struct, frozen=True):
     """Seconds between summaries in the log while there is traffic."""
     command: str = ""
     """The program's name, for people: without its arguments, which may hold secrets."""
+    record: str = ""
+    """The folder to record results in: an absolute path; "" is none."""
+    record_bytes: int = RECORDING_BYTES
+    """What the recording may grow to."""

@@ -9,31 +9,35 @@ import socket
 import sys
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 import uvloop
 
+from tinker_sidecar.credentials import without_password
+from tinker_sidecar.ipc.watching import RECORDING_BYTES
+from tinker_sidecar.local_server.engine_choice import EngineOptions, open_model
+from tinker_sidecar.local_server.engines import UnavailableEngineError
 from tinker_sidecar.local_server.fault_specs import parse_fault
-from tinker_sidecar.local_server.model import ServedModel
 from tinker_sidecar.local_server.options import ServerOptions, client_flags
 from tinker_sidecar.local_server.quirks import Quirk
+from tinker_sidecar.local_server.server import LocalApi
 from tinker_sidecar.local_server.server import serve as run_server
 from tinker_sidecar.local_server.throttle import ServerLimits
-from tinker_sidecar.needs import exit_if_missing
 from tinker_sidecar.processes.parent import watch_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tinker_sidecar.local_server.recording_layer import RecordingLayer
+    from tinker_sidecar.local_server.server import ServedApi
 
 __all__ = ["serve"]
 
 _NAME = "tinker-sidecar serve"
 _SEE = "see docs/local_server.md"
-
-
-class EngineName(StrEnum):
-    """What may run behind the server."""
-
-    TINY = "tiny"
-    SIM = "sim"
 
 
 class ResultEncoding(StrEnum):
@@ -50,17 +54,21 @@ def serve(
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
     ] = 8000,
     engine: Annotated[
-        EngineName,
-        typer.Option(help="A small real language model, or pseudo-tokens without one."),
-    ] = EngineName.TINY,
+        str,
+        typer.Option(
+            metavar="ENGINE",
+            help="tiny, sim, replay, tinker, or one of your own, package.module:Class.",
+        ),
+    ] = "tiny",
     latency: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="sim: time before an answer.")
+        float, typer.Option(metavar="SECONDS", min=0, show_default=False, help="sim: time before an answer.")
     ] = 0.05,
     jitter: Annotated[
-        float, typer.Option(metavar="PART", min=0, max=1, help="sim: how far latencies stray.")
+        float,
+        typer.Option(metavar="PART", min=0, max=1, show_default=False, help="sim: how far that strays."),
     ] = 0.0,
     tokens_per_second: Annotated[
-        float, typer.Option(metavar="N", min=0, help="sim: pace of a sample; 0 is at once.")
+        float, typer.Option(metavar="N", min=0, show_default=False, help="sim: pace; 0 is at once.")
     ] = 0.0,
     api_key: Annotated[
         str | None,
@@ -85,11 +93,30 @@ def serve(
         typer.Option(help="auto: as the Accept header says."),
     ] = ResultEncoding.AUTO,
     inline_result_bytes: Annotated[
-        int, typer.Option(metavar="BYTES", min=0, help="A larger result is announced first.")
+        int,
+        typer.Option(metavar="BYTES", min=0, show_default=False, help="A larger result is announced first."),
     ] = 1 << 20,
     client_config: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A flag for clients, e.g. sample_use_retrieve_futures=true."),
+        typer.Option(metavar="KEY=VALUE", help="A flag for clients; repeatable."),
+    ] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="replay: the folder that was recorded to.")
+    ] = None,
+    recorded_latency: Annotated[
+        bool, typer.Option("--recorded-latency", help="replay: take as long as it took.")
+    ] = False,
+    fallback: Annotated[
+        str | None, typer.Option(metavar="ENGINE", help="replay: who answers what was not recorded.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep requests and results there, for replay.")
+    ] = None,
+    record_max_bytes: Annotated[
+        int, typer.Option(metavar="BYTES", min=1, show_default=False, help="What those may grow to.")
+    ] = RECORDING_BYTES,
+    upstream: Annotated[
+        str | None, typer.Option(metavar="URL", help="tinker: the server to pass everything on to.")
     ] = None,
     fail_token: Annotated[
         int | None, typer.Option(metavar="TOKEN", help="sim: a prompt that has this token fails.")
@@ -117,16 +144,13 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="ROUTE:KIND[@PROBABILITY][,OPTION=VALUE]",
-            help=f"Go wrong, e.g. asample:500@0.05 or retrieve_future:reset,first=3, {_SEE}; repeatable.",
+            help=f"Go wrong, e.g. asample:500@0.05, {_SEE}; repeatable.",
         ),
     ] = None,
     fault_seed: Annotated[int, typer.Option(metavar="N", help="Which requests the faults hit.")] = 0,
     parent: Annotated[int | None, typer.Option("--watch-parent", hidden=True, metavar="PID")] = None,
 ) -> None:
-    """Run a Tinker API server on this machine.
-
-    The sim engine is a simulation: deterministic pseudo-tokens after a delay, for benchmarks and tests.
-    """
+    """Run a Tinker API server on this machine: docs/local_server.md."""
     try:
         static_flags, dynamic_flags = client_flags(client_config or [], jwt=jwt)
         faults = tuple(parse_fault(text) for text in fault or [])
@@ -149,12 +173,30 @@ def serve(
         fault_seed=fault_seed,
     )
     logging.basicConfig(level=logging.WARNING, format=f"{_NAME}: %(levelname)s: %(message)s")
-    model = _sim(latency, jitter, tokens_per_second, fail_token) if engine is EngineName.SIM else _tiny()
-    uvloop.run(_serve(model, options, listener, parent))
+    engine_options = EngineOptions(
+        latency=latency,
+        jitter=jitter,
+        tokens_per_second=tokens_per_second,
+        fail_token=fail_token,
+        recording=from_,
+        recorded_latency=recorded_latency,
+        fallback=fallback,
+    )
+    recording = _recording(record, record_max_bytes, from_)
+    if engine == "tinker":
+        make_api, label = _forwarded(upstream, recording)
+    else:
+        try:
+            model = open_model(engine, engine_options)
+        except UnavailableEngineError as error:
+            _refuse(str(error))
+        make_api, label = partial(LocalApi, model, options, recording), model.label
+    label += "" if record is None else f", recorded in {record}"
+    uvloop.run(_serve(make_api, label, listener, parent))
 
 
 async def _serve(
-    model: ServedModel, options: ServerOptions, listener: socket.socket, parent: int | None
+    make_api: Callable[[], ServedApi], label: str, listener: socket.socket, parent: int | None
 ) -> None:
     if parent is not None:
         watch_parent(parent, partial(os._exit, 0))
@@ -162,9 +204,9 @@ async def _serve(
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def on_listening() -> None:
-        print(f"{_NAME}: listening on http://{address} (engine: {model.label})", flush=True)
+        print(f"{_NAME}: listening on http://{address} (engine: {label})", flush=True)
 
-    await run_server(model, options, listener, on_listening)
+    await run_server(make_api(), listener, on_listening)
 
 
 def _listen(host: str, port: int, api_key: str | None) -> socket.socket:
@@ -202,28 +244,30 @@ def _is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def _sim(latency: float, jitter: float, tokens_per_second: float, fail_token: int | None) -> ServedModel:
-    from tinker_sidecar.local_server.engines.sim import SimEngine
+def _recording(folder: Path | None, max_bytes: int, replayed: Path | None) -> RecordingLayer | None:
+    """What records to `folder`, if that is wanted. Ends the program with one line where it cannot be."""
+    if folder is None:
+        return None
+    if replayed is not None and folder.resolve() == replayed.resolve():
+        _refuse("--record and --from must be two folders")
+    from tinker_sidecar.local_server.recording_layer import RecordingLayer
+    from tinker_sidecar.recording.database import RecordingError, open_for_writing
 
-    engine = SimEngine(latency, jitter, tokens_per_second, fail_token)
-    return ServedModel(
-        engine=engine,
-        label="sim, a simulation",
-        description="sim is a simulation: deterministic pseudo-tokens, no model",
-        placeholder_token=0,
-    )
+    try:
+        open_for_writing(folder, max_bytes).close()
+    except RecordingError as error:
+        _refuse(str(error))
+    return RecordingLayer(folder, max_bytes)
 
 
-def _tiny() -> ServedModel:
-    with exit_if_missing("the engine tiny", "tinker-sidecar"):
-        from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
+def _forwarded(upstream: str | None, recording: RecordingLayer | None) -> tuple[Callable[[], ServedApi], str]:
+    """What passes everything on to `upstream`, and a name for it."""
+    parts = urlsplit(upstream or "")
+    if upstream is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        _refuse("--engine tinker needs --upstream URL, the http:// or https:// address of a Tinker server")
+    from tinker_sidecar.local_server.forwarded import ForwardedApi
 
-    return ServedModel(
-        engine=TinyEngine(),
-        label="tiny, a small language model",
-        description="tiny is a small language model for tests and demonstrations",
-        placeholder_token=None,
-    )
+    return partial(ForwardedApi, upstream, recording), f"tinker at {without_password(upstream)}"
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -17,6 +17,7 @@ from tinker_sidecar.local_server.wire import DmelChunkBody, Prompt, TextChunkBod
 
 if TYPE_CHECKING:
     from tinker_sidecar.local_server.model import ServedModel
+    from tinker_sidecar.local_server.served_sampler import ServedSampler
     from tinker_sidecar.local_server.wire import ChunkBody, SampleRequest, SamplingParamsBody, TensorBody
 
 __all__ = ["generation_request"]
@@ -27,8 +28,8 @@ MAX_TOPK = 128
 _prompt_decoder = msgspec.json.Decoder(Prompt)
 
 
-def generation_request(body: SampleRequest, model: ServedModel) -> GenerationRequest:
-    """What `body` asks of `model`.
+def generation_request(body: SampleRequest, model: ServedModel, sampler: ServedSampler) -> GenerationRequest:
+    """What `body` asks of `model`, by way of `sampler`.
 
     Raises
     ------
@@ -62,6 +63,9 @@ def generation_request(body: SampleRequest, model: ServedModel) -> GenerationReq
         topk_sample_logprobs=body.topk_sample_logprobs,
         target_prompt_tokens=_target_rows(body.target_prompt_logprobs, len(prompt), model),
         prompt_alt_tokens_k=body.prompt_alt_tokens_k,
+        base_model=sampler.base_model,
+        model_path=sampler.model_path,
+        body=body,
     )
 
 

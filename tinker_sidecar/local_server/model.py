@@ -23,9 +23,16 @@ class ServedModel:
     description: str
     placeholder_token: int | None
     """Stands for each token of an image or sound; None where only text is understood."""
+    other_names: tuple[str, ...] = ()
+    """Base models that clients may name beside the engine's own."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All base models that clients may name."""
+        return self.engine.base_model, *self.other_names
 
     def check_name(self, base_model: str) -> None:
         """Raise HttpError 404 unless this is the model called `base_model`."""
-        served = self.engine.base_model
-        if base_model != served:
-            raise HttpError(404, f"base model {base_model!r} is not served here; this server has {served!r}")
+        if base_model not in self.names:
+            served = " and ".join(map(repr, self.names))
+            raise HttpError(404, f"base model {base_model!r} is not served here; this server has {served}")

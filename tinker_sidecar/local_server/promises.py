@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from tinker_sidecar.local_server.engines import GenerationError
 from tinker_sidecar.local_server.long_poll import wake
 from tinker_sidecar.local_server.responses import HttpError
 from tinker_sidecar.local_server.results import to_protobuf
@@ -115,6 +116,8 @@ class Promises:
         outcome: bytes | ServedFailure
         try:
             outcome = to_protobuf(await self._engine.generate(request), target)
+        except GenerationError as error:
+            outcome = ServedFailure(str(error), "user")
         except Exception as error:
             logger.exception("generation of request %s failed", promise.request_id)
             outcome = ServedFailure(f"generation failed: {type(error).__name__}: {error}", "server")

@@ -55,7 +55,7 @@ class SamplingRoutes:
         sampler = self._sessions.sampler(body.sampling_session_id)
         promise = self._promises.repeated(sampler, body.seq_id)
         if promise is None:
-            request = generation_request(body, self._model)
+            request = generation_request(body, self._model, sampler)
             promise = self._promises.submit(sampler, body.seq_id, request, body.target_prompt_logprobs)
         elif promise.done and promise.clone.feed is not None:
             # A client that asks again has lost track: tell it once more that the request is done.

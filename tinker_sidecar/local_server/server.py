@@ -8,7 +8,7 @@ import gc
 import logging
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import uvicorn
 
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 
     from tinker_sidecar.local_server.model import ServedModel
     from tinker_sidecar.local_server.options import ServerOptions
+    from tinker_sidecar.local_server.recording_layer import RecordingLayer
+    from tinker_sidecar.local_server.request_log import Asgi
     from tinker_sidecar.local_server.sessions import ServedSession
 
-__all__ = ["LocalApi", "serve"]
+__all__ = ["LocalApi", "ServedApi", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +49,16 @@ _SWEEP = 1.0
 
 
 class LocalApi:
-    """The API of one model: its application, and the housekeeping that goes with it."""
+    """The API of one model: its application, and the housekeeping that goes with it.
 
-    def __init__(self, model: ServedModel, options: ServerOptions) -> None:
+    `recording` is there if its results are to be recorded.
+    """
+
+    def __init__(
+        self, model: ServedModel, options: ServerOptions, recording: RecordingLayer | None = None
+    ) -> None:
+        self._model = model
+        self._recording = recording
         clock = time.monotonic
         self._journal = Journal(clock)
         self._sessions = Sessions(options.session_timeout, clock, self._journal)
@@ -62,7 +71,9 @@ class LocalApi:
         service = ServiceRoutes(model, options, gate, self._sessions, self._journal, request_log, throttle)
         sampling = _sampling_routes(model, options, self._sessions, self._promises, self._long_polls)
         training = TrainingRoutes(model, self._sessions, sampling)
-        app = App(_paths(service, sampling, training, options), gate)
+        app: Asgi = App(_paths(service, sampling, training, options), gate)
+        # What is recorded is what was meant, not what a fault made of it.
+        app = app if recording is None else recording.around(app)
         faulty = FaultLayer(app, options.faults, options.fault_seed, self._forget) if options.faults else app
         self.app = request_log.recorded(faulty)
 
@@ -78,6 +89,12 @@ class LocalApi:
     def close(self) -> None:
         """Answer every request that is parked."""
         self._long_polls.close()
+
+    async def finish(self) -> None:
+        """No more requests will come: the engine gives back what it has, and the recording is ended."""
+        await self._model.engine.close()
+        if self._recording is not None:
+            self._recording.close()
 
     def _forget(self) -> None:
         for session in self._sessions.forget():
@@ -191,11 +208,23 @@ class _Uvicorn(uvicorn.Server):
         self.should_exit = True
 
 
-async def serve(
-    model: ServedModel, options: ServerOptions, listener: socket.socket, on_listening: Callable[[], None]
-) -> None:
-    """Serve `model` on the bound socket `listener` until SIGINT or SIGTERM."""
-    api = LocalApi(model, options)
+class ServedApi(Protocol):
+    """What `serve` needs of an API: `LocalApi`'s methods say what each is for."""
+
+    app: Asgi
+
+    async def keep_house(self) -> None:
+        """Runs beside the application."""
+
+    def close(self) -> None:
+        """The server is about to end."""
+
+    async def finish(self) -> None:
+        """The server has ended."""
+
+
+async def serve(api: ServedApi, listener: socket.socket, on_listening: Callable[[], None]) -> None:
+    """Serve `api` on the bound socket `listener` until SIGINT or SIGTERM."""
     config = uvicorn.Config(
         api.app,
         http=JoiningProtocol,
@@ -220,4 +249,4 @@ async def serve(
         await _Uvicorn(config, on_listening, api.close).serve([listener])
     finally:
         housekeeping.cancel()
-        await model.engine.close()
+        await api.finish()

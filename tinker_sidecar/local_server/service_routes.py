@@ -70,15 +70,17 @@ class ServiceRoutes:
 
     async def capabilities(self, body: None, head: RequestHead) -> HttpAnswer:
         """Which model there is."""
-        engine = self._model.engine
-        model = SupportedModelAnswer(
-            model_name=engine.base_model,
-            max_context_length=engine.max_context_length,
-            description=self._model.description,
-            trainable=False,
-            sampleable=True,
-        )
-        return json_response(CapabilitiesAnswer([model]))
+        models = [
+            SupportedModelAnswer(
+                model_name=name,
+                max_context_length=self._model.engine.max_context_length,
+                description=self._model.description,
+                trainable=False,
+                sampleable=True,
+            )
+            for name in self._model.names
+        ]
+        return json_response(CapabilitiesAnswer(models))
 
     async def create_session(self, body: CreateSession, head: RequestHead) -> HttpAnswer:
         """Open a session."""
@@ -99,7 +101,7 @@ class ServiceRoutes:
             self._model.check_name(body.base_model)
         if body.model_path is not None and not body.model_path.startswith("tinker://"):
             raise HttpError(400, f"model_path is {body.model_path!r}; it must start with 'tinker://'")
-        served = self._model.engine.base_model
+        served = body.base_model or self._model.engine.base_model
         sampler = self._sessions.create_sampler(
             body.session_id, body.sampling_session_seq_id, served, body.model_path
         )

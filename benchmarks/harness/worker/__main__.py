@@ -6,6 +6,7 @@ import json
 import os
 import sys
 
+from harness.worker.engines import sample_engine
 from harness.worker.gil_hold import gil_hold
 from harness.worker.grading import grading_loop
 from harness.worker.load import load
@@ -31,6 +32,7 @@ TASKS = {
         open_samplers,
         sweep,
         close_samplers,
+        sample_engine,
     )
 }
 

@@ -1,0 +1,104 @@
+"""`--engine package.module:Class`: the example of docs/engines.md, and engines that are none."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinker_client import RequestFailedError, SamplingClient, ServiceClient, SidecarStartupError, types
+from tinker_client.local_server import start_local_server
+
+PAGE = (Path(__file__).parents[2] / "docs/engines.md").read_text()
+(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+TEXT = b"the cat the hat the bat\n" * 100
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the command is run in, with the page's example and what that reads."""
+    (tmp_path / "bigrams.py").write_text(EXAMPLE)
+    (tmp_path / "text").write_bytes(TEXT)
+    monkeypatch.setenv("BIGRAMS_TEXT", "text")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def client(host: str, folder: Path) -> Iterator[SamplingClient]:
+    with (
+        closing(start_local_server("bigrams:Bigrams")) as server,
+        ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client,
+    ):
+        yield service_client.create_sampling_client(base_model="examples/bigrams")
+
+
+def say(client: SamplingClient, num_samples: int = 1, **params: Any) -> list[types.SampledSequence]:
+    prompt = types.ModelInput.from_ints([*b"the ca"])
+    sampling = types.SamplingParams(**{"max_tokens": 30, "temperature": 0.3, "seed": 1, **params})
+    return client.sample(prompt, num_samples, sampling).result(30).sequences
+
+
+def test_the_example_samples(client: SamplingClient) -> None:
+    several = say(client, num_samples=4, temperature=1.0, max_tokens=1000, stop="\n")
+    again = say(client, num_samples=4, temperature=1.0, max_tokens=1000, stop="\n")
+    assert [it.tokens for it in again] == [it.tokens for it in several]
+    assert len({tuple(it.tokens) for it in several}) > 1
+    for it in several:
+        assert it.stop_reason == "stop"
+        assert bytes(it.tokens).index(b"\n") == len(it.tokens) - 1
+    [likeliest] = say(client, temperature=0.0, max_tokens=12)
+    assert (likeliest.stop_reason, bytes(likeliest.tokens)) == ("length", b"the the the ")
+
+
+def test_it_scores_prompts_by_the_same_measure(client: SamplingClient) -> None:
+    [sample] = say(client)
+    prompt = types.ModelInput.from_ints([*b"the ca", *sample.tokens])
+    scores = client.compute_logprobs(prompt).result(30)
+    assert scores[0] is None
+    assert scores[6:] == sample.logprobs
+    assert all(score is not None and -math.inf < score < 0 for score in scores[1:])
+
+
+def test_what_it_refuses_the_caller_is_told(client: SamplingClient) -> None:
+    prompt = types.ModelInput.from_ints([1, 2])
+    future = client.sample(prompt, 1, types.SamplingParams(max_tokens=1), topk_prompt_logprobs=2)
+    with pytest.raises(RequestFailedError, match="know the logprobs of tokens that are there") as caught:
+        future.result(30)
+    assert caught.value.category == "user"
+
+
+NO_ENGINES = {
+    "nothing:Class": "cannot make the engine nothing:Class: ModuleNotFoundError: No module named 'nothing'",
+    "bigrams:Four": "cannot make the engine bigrams:Four: AttributeError: module 'bigrams' has no attribute",
+    "bigrams:": "'bigrams:' is not of the form package.module:Class",
+    "pathlib:Path": "the engine pathlib:Path must have a base_model (str), not None",
+    "halves:NoClose": "the engine halves:NoClose must have a method `async def close`",
+    "halves:Raises": "cannot make the engine halves:Raises: ValueError: no weights here",
+}
+HALVES = """
+class NoClose:
+    base_model, vocab_size, max_context_length = "half", 10, 10
+
+    async def generate(self, request):
+        ...
+
+
+def Raises():
+    raise ValueError("no weights here")
+"""
+
+
+@pytest.mark.parametrize("name", NO_ENGINES)
+def test_what_is_no_engine_is_told_in_one_line(folder: Path, name: str) -> None:
+    (folder / "halves.py").write_text(HALVES)
+    with pytest.raises(SidecarStartupError) as caught:
+        start_local_server(name)
+    said = str(caught.value).partition("tinker-sidecar serve: ")[2]
+    assert said.startswith(NO_ENGINES[name])
+    assert "\n" not in said

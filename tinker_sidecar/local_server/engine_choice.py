@@ -1,0 +1,104 @@
+"""From what the command line says to the model that is served. An engine is imported when it is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinker_sidecar.local_server.engines import UnavailableEngineError
+from tinker_sidecar.local_server.model import ServedModel
+from tinker_sidecar.needs import exit_if_missing
+
+__all__ = ["EngineOptions", "open_model"]
+
+_NAMES = "tiny, sim, replay and tinker, or package.module:Class"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """All that any of the engines can be told. Times are seconds."""
+
+    latency: float = 0.05
+    jitter: float = 0.0
+    tokens_per_second: float = 0.0
+    fail_token: int | None = None
+    recording: Path | None = None
+    recorded_latency: bool = False
+    fallback: str | None = None
+
+
+def open_model(name: str, options: EngineOptions) -> ServedModel:
+    """The engine called `name`, or whose class is called that, ready to be served.
+
+    Raises `UnavailableEngineError`.
+    """
+    if name == "tiny":
+        return _tiny()
+    if name == "sim":
+        return _sim(options)
+    if name == "replay":
+        return _replay(options)
+    if ":" in name:
+        return _loaded(name)
+    raise UnavailableEngineError(f"there is no engine {name!r}: it is one of {_NAMES}")
+
+
+def _tiny() -> ServedModel:
+    with exit_if_missing("the engine tiny", "tinker-sidecar"):
+        from tinker_sidecar.local_server.engines.tiny.engine import TinyEngine
+
+    return ServedModel(
+        engine=TinyEngine(),
+        label="tiny, a small language model",
+        description="tiny is a small language model for tests and demonstrations",
+        placeholder_token=None,
+    )
+
+
+def _sim(options: EngineOptions) -> ServedModel:
+    from tinker_sidecar.local_server.engines.sim import SimEngine
+
+    return ServedModel(
+        engine=SimEngine(options.latency, options.jitter, options.tokens_per_second, options.fail_token),
+        label="sim, a simulation",
+        description="sim is a simulation: deterministic pseudo-tokens, no model",
+        placeholder_token=0,
+    )
+
+
+def _replay(options: EngineOptions) -> ServedModel:
+    from tinker_sidecar.local_server.engines.replay import ReplayEngine
+    from tinker_sidecar.recording.database import RecordingError
+
+    if options.recording is None:
+        raise UnavailableEngineError("--engine replay needs --from DIR, a folder that was recorded to")
+    if options.fallback == "replay":
+        raise UnavailableEngineError("--fallback must be another engine than replay")
+    fallback = None if options.fallback is None else open_model(options.fallback, options)
+    try:
+        engine = ReplayEngine(
+            options.recording,
+            recorded_latency=options.recorded_latency,
+            fallback=fallback.engine if fallback else None,
+        )
+    except RecordingError as error:
+        raise UnavailableEngineError(str(error)) from error
+    otherwise = f", otherwise {fallback.label}" if fallback else ""
+    return ServedModel(
+        engine=engine,
+        label=f"replay of {options.recording}{otherwise}",
+        description="replay answers with what was recorded of this model",
+        placeholder_token=0,
+        other_names=engine.other_names,
+    )
+
+
+def _loaded(name: str) -> ServedModel:
+    from tinker_sidecar.local_server.engines.loading import load_engine
+
+    return ServedModel(
+        engine=load_engine(name),
+        label=name,
+        description=f"served by {name}",
+        placeholder_token=None,
+    )
