@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import faulthandler
 import gc
 import logging
 import os
-import resource
 import signal
 import sys
 from functools import partial
@@ -18,7 +16,6 @@ import uvloop
 import zmq
 from zmq.auth.asyncio import AsyncioAuthenticator
 
-from tinker_sidecar.ipc.batch_scheduling import schedule_as_batch
 from tinker_sidecar.ipc.handshake import (
     USERNAME,
     ZAP_DOMAIN,
@@ -27,12 +24,14 @@ from tinker_sidecar.ipc.handshake import (
     requests_endpoint,
     results_endpoint,
 )
-from tinker_sidecar.ipc.lending import LARGE, lend, take_back
+from tinker_sidecar.ipc.lending import LARGE, take_back
 from tinker_sidecar.ipc.protocol import MAX_FRAME, Ack, Batch, LogLine, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.processes.parent import watch_parent
+from tinker_sidecar.system import lend, schedule_as_batch
+from tinker_sidecar.system.descriptors import allow_many_descriptors
 
 __all__ = ["main"]
 
@@ -171,7 +170,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # A program that ignores it has its children do so, too.
     faulthandler.enable()
     schedule_as_batch()
-    _allow_many_descriptors()
+    allow_many_descriptors()
     try:
         hello = msgspec.json.decode(sys.stdin.buffer.readline(), type=Hello)
     except msgspec.DecodeError:
@@ -180,13 +179,6 @@ def main() -> None:
         uvloop.run(_serve(hello))
     finally:
         remove_folder(hello.folder)
-
-
-def _allow_many_descriptors() -> None:
-    """As many as we may: the soft limit is for programs that use `select`."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # Some systems take less than they name.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(hello: Hello) -> None:

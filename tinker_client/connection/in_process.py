@@ -15,10 +15,10 @@ import uvloop
 
 from tinker_client.callbacks import run_soon
 from tinker_client.errors import SidecarStartupError
-from tinker_sidecar.ipc.batch_scheduling import schedule_as_batch
 from tinker_sidecar.ipc.protocol import Ack, Batch, Message
 from tinker_sidecar.logs import log_through
 from tinker_sidecar.processes.room import fill_standard_descriptors
+from tinker_sidecar.system import schedule_as_batch
 
 if TYPE_CHECKING:
     from tinker_client.connection.backend import Backend
