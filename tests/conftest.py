@@ -41,10 +41,9 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     tmp_path_factory.getbasetemp()
     multiprocessing.util.get_temp_dir()
     with tempfile.TemporaryDirectory(prefix="tests-") as folder, pytest.MonkeyPatch.context() as patch:
-        for name in [
-            name for name in os.environ if name.startswith("TINKER_") and name != "TINKER_SIDECAR_PORTABLE"
-        ]:
-            patch.delenv(name)
+        for name in [name for name in os.environ if name.startswith("TINKER_")]:
+            if name != "TINKER_SIDECAR_PORTABLE":
+                patch.delenv(name)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("TINKER_SIDECAR_WHO", "0")  # tests/watch/ turns it on.
         # Socket folders of other runs on this machine are none of our business; leaks.py looks for ours.

@@ -15,7 +15,6 @@ from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.system import MEMORY_VARIABLES, can_borrow
-from tinker_sidecar.system.support import check_sidecars_can_run
 
 __all__ = ["SidecarProcess"]
 
@@ -35,10 +34,6 @@ class SidecarProcess:
     """
 
     def __init__(self, watching: Watching) -> None:
-        try:
-            check_sidecars_can_run()
-        except RuntimeError as error:
-            raise SidecarStartupError(str(error)) from error
         self._watching = watching
         self.folder = make_socket_folder()
         self.secret = secrets.token_hex(16)

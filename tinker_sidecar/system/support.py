@@ -5,21 +5,16 @@ from __future__ import annotations
 import select
 import socket
 
-__all__ = ["check_sidecars_can_run"]
+__all__ = ["why_no_sidecar"]
 
 
-def check_sidecars_can_run() -> None:
-    """Raise `RuntimeError` where no sidecar can run: not on a Unix, which on Windows means outside of WSL."""
-    missing = [
-        name
-        for name, is_there in (
-            ("Unix sockets", hasattr(socket, "AF_UNIX")),
-            ("poll()", hasattr(select, "poll")),
-        )
-        if not is_there
-    ]
-    if missing:
-        raise RuntimeError(
-            f"this system has no {' and no '.join(missing)}, so there can be no sidecar: sample in process, "
-            "without TINKER_SUBPROCESS_SAMPLING, or on Linux, macOS or Windows' WSL"
-        )
+def why_no_sidecar() -> str | None:
+    """Why no sidecar can run here, and what to do; None where one can, which is on every Unix."""
+    needed = {"Unix sockets": hasattr(socket, "AF_UNIX"), "poll()": hasattr(select, "poll")}
+    missing = [name for name, is_there in needed.items() if not is_there]
+    if not missing:
+        return None
+    return (
+        f"no sidecar can run here, as this system has no {' and no '.join(missing)}: sample in process, "
+        "without TINKER_SUBPROCESS_SAMPLING; or run this program on Linux, on macOS or in Windows' WSL"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -72,4 +73,5 @@ class _PollDoorbell:
         self._waking_fd = self._wake_fd = -1
         for descriptor in descriptors:
             if descriptor >= 0:
-                os.close(descriptor)
+                with contextlib.suppress(OSError):  # The program has closed it already.
+                    os.close(descriptor)
