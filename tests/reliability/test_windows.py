@@ -39,8 +39,8 @@ def test_the_sidecar_says_what_is_missing(launch: Launch, portable: str) -> None
         SIDECAR, before=LIKE_WINDOWS + NO_UNIX_SOCKETS, variables={"TINKER_SIDECAR_PORTABLE": portable}
     )
     program.expect(
-        "no sidecar can run here, as this system has no Unix sockets and no poll(): sample in process, without "
-        "TINKER_SUBPROCESS_SAMPLING; or run this program on Linux, on macOS or in Windows' WSL"
+        "no sidecar can run here, as this system has no Unix sockets and no poll(): sample in process, "
+        "without TINKER_SUBPROCESS_SAMPLING; or run this program on Linux, on macOS or in Windows' WSL"
     )
     program.assert_ends_well()
 
