@@ -20,8 +20,8 @@ if sys.platform == "linux" and os.environ.get("TINKER_SIDECAR_PORTABLE") != "1":
     from tinker_sidecar.system.linux.lending import borrow, can_borrow, lend
     from tinker_sidecar.system.linux.looks import permit_looks
     from tinker_sidecar.system.linux.memory import MEMORY_VARIABLES
-    from tinker_sidecar.system.linux.processes import is_stopped, start_of, watch_process
-    from tinker_sidecar.system.linux.scheduling import schedule_as_batch, schedule_as_usual
+    from tinker_sidecar.system.linux.processes import is_stopped, open_sockets, start_of, watch_process
+    from tinker_sidecar.system.linux.scheduling import schedule_as_batch, schedule_as_usual, usable_cores
     from tinker_sidecar.system.linux.threads import has_thread, processor_time
 else:
     from tinker_sidecar.system.portable.doorbell import open_doorbell
@@ -29,8 +29,8 @@ else:
     from tinker_sidecar.system.portable.lending import borrow, can_borrow, lend
     from tinker_sidecar.system.portable.looks import permit_looks
     from tinker_sidecar.system.portable.memory import MEMORY_VARIABLES
-    from tinker_sidecar.system.portable.processes import is_stopped, start_of, watch_process
-    from tinker_sidecar.system.portable.scheduling import schedule_as_batch, schedule_as_usual
+    from tinker_sidecar.system.portable.processes import is_stopped, open_sockets, start_of, watch_process
+    from tinker_sidecar.system.portable.scheduling import schedule_as_batch, schedule_as_usual, usable_cores
     from tinker_sidecar.system.portable.threads import has_thread, processor_time
 
 __all__ = [
@@ -44,10 +44,12 @@ __all__ = [
     "is_stopped",
     "lend",
     "open_doorbell",
+    "open_sockets",
     "permit_looks",
     "processor_time",
     "schedule_as_batch",
     "schedule_as_usual",
     "start_of",
+    "usable_cores",
     "watch_process",
 ]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-try:
-    from uvloop import new_event_loop
-except ModuleNotFoundError:  # There is none for Windows.
-    from asyncio import new_event_loop
+import asyncio
 
 __all__ = ["new_event_loop"]
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A new one of uvloop's, or of asyncio's on Windows, where uvloop is not to be had."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

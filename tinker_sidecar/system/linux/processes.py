@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tinker_sidecar.system.portable.processes import open_sockets as ask_for_sockets
 from tinker_sidecar.system.portable.processes import watch_process as watch_by_asking
 
 assert sys.platform == "linux"
 
-__all__ = ["is_stopped", "start_of", "watch_process"]
+__all__ = ["is_stopped", "open_sockets", "start_of", "watch_process"]
 
 
 def watch_process(pid: int, gone: Callable[[], object]) -> None:
@@ -30,14 +31,32 @@ def watch_process(pid: int, gone: Callable[[], object]) -> None:
 
 def is_stopped(pid: int) -> bool:
     """Whether process `pid` is stopped, by a signal or a debugger. False where the system does not tell."""
-    # Its state.
-    return _fields(pid)[:1] in (["T"], ["t"])
+    state = _fields(pid)[:1]
+    return state in (["T"], ["t"])
 
 
 def start_of(pid: int) -> str | None:
     """When process `pid` was started, in ticks since the machine was; None where the system does not tell."""
     fields = _fields(pid)
     return fields[19] if len(fields) > 19 else None
+
+
+def open_sockets() -> int:
+    """How many sockets of all kinds this process has.
+
+    The twin's psutil looks up for each where it leads, which takes long.
+    """
+    try:
+        return sum(map(_leads_to_socket, Path("/proc/self/fd").iterdir()))
+    except FileNotFoundError:  # There is no `/proc` here.
+        return ask_for_sockets()
+
+
+def _leads_to_socket(descriptor: Path) -> bool:
+    try:
+        return str(descriptor.readlink()).startswith("socket:")
+    except OSError:  # It has been closed meanwhile.
+        return False
 
 
 def _fields(pid: int) -> list[str]:

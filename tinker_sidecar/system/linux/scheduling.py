@@ -1,4 +1,4 @@
-"""The policy by which Linux gives this thread, and those that it starts, a core."""
+"""How Linux gives this thread a core, and which it may have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 assert sys.platform == "linux"
 
-__all__ = ["schedule_as_batch", "schedule_as_usual"]
+__all__ = ["schedule_as_batch", "schedule_as_usual", "usable_cores"]
 
 
 def schedule_as_batch() -> bool:
@@ -24,3 +24,8 @@ def schedule_as_batch() -> bool:
 def schedule_as_usual() -> None:
     """Have this thread interrupt others again when it wakes up."""
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def usable_cores() -> int:
+    """How many of the machine's cores this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-__all__ = ["is_stopped", "start_of", "watch_process"]
+__all__ = ["is_stopped", "open_sockets", "start_of", "watch_process"]
 
 _ASK_EVERY = 0.5
 
@@ -41,3 +41,10 @@ def start_of(pid: int) -> str | None:
         return f"{psutil.Process(pid).create_time():.2f}"
     except psutil.Error:
         return None
+
+
+def open_sockets() -> int:
+    """How many sockets of all kinds this process has."""
+    import psutil
+
+    return len(psutil.Process().net_connections("all"))

@@ -1,8 +1,10 @@
-"""The policy by which the system gives this thread a core: its own, for none other is known."""
+"""How the system gives this thread a core: as it sees fit, and any of them."""
 
 from __future__ import annotations
 
-__all__ = ["schedule_as_batch", "schedule_as_usual"]
+import os
+
+__all__ = ["schedule_as_batch", "schedule_as_usual", "usable_cores"]
 
 
 def schedule_as_batch() -> bool:
@@ -12,3 +14,8 @@ def schedule_as_batch() -> bool:
 
 def schedule_as_usual() -> None:
     """Nothing was changed, so nothing is to be undone."""
+
+
+def usable_cores() -> int:
+    """How many cores the machine has."""
+    return os.cpu_count() or 1
