@@ -13,7 +13,6 @@ from tinker_client import callbacks, local
 from tinker_client.connection.backend import Backend
 from tinker_client.connection.hosting import Host
 from tinker_client.errors import SidecarStartupError
-from tinker_sidecar.system.support import why_no_sidecar
 
 __all__ = ["Backend", "fork_count", "get_backend", "shutdown"]
 
@@ -63,10 +62,12 @@ def shutdown() -> None:
 
 
 def _sidecar_host(backend: Backend) -> Host:
+    from tinker_sidecar.system.support import why_no_sidecar
+
     reason = why_no_sidecar()
     if reason is not None:
         raise SidecarStartupError(reason)
-    # Imported only then: on Windows the import fails.
+    # Only then: on Windows this import fails.
     from tinker_client.connection.sidecar import SidecarHost
 
     return SidecarHost(backend)
