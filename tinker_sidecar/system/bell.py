@@ -25,7 +25,7 @@ class Doorbell(Protocol):
     def wait(self, timeout: int) -> Ring:
         """Wait for a ring for at most `timeout` milliseconds. One for results mutes the bell.
 
-        Raises `OSError` or `ValueError` if the program has closed a descriptor of the bell's.
+        Raises `ValueError` once it is closed, and may raise `OSError` if the program has closed what it has.
         """
 
     def mute(self) -> None:

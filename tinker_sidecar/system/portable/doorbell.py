@@ -44,6 +44,8 @@ class _PollDoorbell:
     def wait(self, timeout: int) -> Ring:
         deadline = monotonic() + timeout / 1000
         while (left := deadline - monotonic()) > 0:
+            if self._wake_fd < 0:
+                raise ValueError("the doorbell is closed")
             # In this order: whoever unmutes the bell after the question finds that it must wake this thread.
             self._waits_muted = True
             if not self._muted:
