@@ -20,7 +20,7 @@ run_benchmarks = set -e; for name in $(BENCHMARKS); do echo "==> benchmarks/benc
 	$(python) "benchmarks/bench_$$name.py" $(1) $(BENCH_ARGS); done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop compat lint format docs bench bench-quick soak dist try-dist clean
+.PHONY: help demo test test-portable interop compat lint format docs bench bench-quick soak dist try-dist clean
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ test: $(VENV)/installed-dev  ## all tests but interop
 	@echo "==> Running the tests"
 	@$(python) -m pytest -n 4 -m "not interop" $(TEST_ARGS)
 
+test-portable: $(VENV)/installed-dev  ## the same without what only Linux has, as on a Mac
+	@echo "==> Running the tests with the portable twins"
+	@TINKER_SIDECAR_PORTABLE=1 $(python) -m pytest -n 4 -m "not interop" $(TEST_ARGS)
+
 interop: $(VENV)/installed-dev  ## the official SDKs, each in its own environment, against the embedded server
 	@echo "==> Running the interop tests (they install the official SDKs)"
 	@$(python) -m pytest -m interop $(TEST_ARGS)
@@ -44,11 +48,12 @@ compat: $(VENV)/installed-dev  ## every tested version of the official SDK throu
 	@TINKER_SIDECAR_COMPAT="$(or $(VERSIONS),$(shell sed -n 's/^TESTED = (\(.*\))/\1/p' tinker_client/official/sdk.py | tr -d '",'))" \
 		$(python) -m pytest -m interop tests/official $(TEST_ARGS)
 
-lint: $(VENV)/installed-dev  ## ruff and mypy
+lint: $(VENV)/installed-dev  ## ruff, and mypy for Linux and macOS
 	@echo "==> Checking with ruff and mypy"
 	@$(python) -m ruff check
 	@$(python) -m ruff format --check
-	@$(python) -m mypy
+	@$(python) -m mypy --platform linux
+	@$(python) -m mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 format: $(VENV)/installed-dev  ## rewrite the code as ruff would have it
 	@$(python) -m ruff check --fix

@@ -33,13 +33,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No setting or key of the developer's reaches a test, nor does the network."""
+    """No setting or key of the developer's reaches a test, nor does the network.
+
+    But for the variable with which all of them test the portable twins.
+    """
     # Used after the session, so they must not lie in the folder below.
     tmp_path_factory.getbasetemp()
     multiprocessing.util.get_temp_dir()
     with tempfile.TemporaryDirectory(prefix="tests-") as folder, pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("TINKER_")]:
-            patch.delenv(name)
+            if name != "TINKER_SIDECAR_PORTABLE":
+                patch.delenv(name)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("TINKER_SIDECAR_WHO", "0")  # tests/watch/ turns it on.
         # Socket folders of other runs on this machine are none of our business; leaks.py looks for ours.

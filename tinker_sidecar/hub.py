@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
@@ -32,7 +31,10 @@ from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.serving import Doors, ServedEngine
 from tinker_sidecar.set_up import ZMQ_THREADS, set_up_logging, set_up_process, spare_the_collector, take_level
+from tinker_sidecar.system.locks import lock
 from tinker_sidecar.watch.questions import NONSENSE
+
+assert sys.platform == "linux"  # Others have no credentials of peers, or no pidfd.
 
 __all__ = ["main"]
 
@@ -95,8 +97,8 @@ class Hub:
         if self._seats:
             return
         try:
-            with (self._folder / LOCK).open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (self._folder / LOCK).open("rb") as file:
+                lock(file.fileno())
                 # Whoever waits for the lock finds that its file is gone, and makes a new folder.
                 rmtree(self._folder, ignore_errors=True)
         except BlockingIOError:

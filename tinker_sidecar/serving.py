@@ -14,12 +14,13 @@ from zmq.auth.asyncio import AsyncioAuthenticator
 from tinker_sidecar.engine.account import Accounts
 from tinker_sidecar.engine.engine import Engine
 from tinker_sidecar.ipc.handshake import USERNAME, requests_endpoint, results_endpoint
-from tinker_sidecar.ipc.lending import LARGE, lend, take_back
+from tinker_sidecar.ipc.lending import LARGE, take_back
 from tinker_sidecar.ipc.protocol import MAX_FRAME, Ack, Batch, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.onlookers import Onlookers
+from tinker_sidecar.system import lend
 from tinker_sidecar.watch.endpoint import answer_questions
 
 __all__ = ["Doors", "ServedEngine"]

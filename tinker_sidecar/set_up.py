@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import faulthandler
 import gc
 import logging
-import resource
 import signal
 from collections.abc import Callable, Iterable
 
 from tinker_sidecar.engine.outbox import Outbox
-from tinker_sidecar.ipc.batch_scheduling import schedule_as_batch
 from tinker_sidecar.ipc.protocol import LogLine
 from tinker_sidecar.ipc.watching import Watching
+from tinker_sidecar.system import schedule_as_batch
+from tinker_sidecar.system.descriptors import allow_many_descriptors
 
 __all__ = ["ZMQ_THREADS", "set_up_logging", "set_up_process", "spare_the_collector", "take_level"]
 
@@ -28,14 +27,7 @@ def set_up_process() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # A program that ignores it has its children do so, too.
     faulthandler.enable()
     schedule_as_batch()
-    _allow_many_descriptors()
-
-
-def _allow_many_descriptors() -> None:
-    """As many as we may: the soft limit is for programs that use `select`."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # Some systems take less than they name.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allow_many_descriptors()
 
 
 def spare_the_collector() -> None:

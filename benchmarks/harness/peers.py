@@ -16,6 +16,7 @@ __all__ = [
     "OFFICIAL_NEW",
     "OFFICIAL_SIDECAR",
     "OURS",
+    "OURS_PORTABLE",
     "OURS_SIDECAR",
     "PEERS",
     "QUICK_PEERS",
@@ -34,6 +35,8 @@ class Peer:
     sidecar: bool = False
     taken_over: bool = False
     """The official SDK, its sampling in the project's sidecar."""
+    portable: bool = False
+    """Without what only Linux has, as on a Mac."""
 
     @property
     def module(self) -> str:
@@ -55,6 +58,7 @@ class Peer:
             "HF_HUB_OFFLINE": "1",
             "TINKER_API_KEY": os.environ.get("TINKER_API_KEY", "tml-benchmark"),
             "TINKER_BASE_URL": base_url,
+            "TINKER_SIDECAR_PORTABLE": "1" if self.portable else "0",
             "TINKER_SUBPROCESS_SAMPLING": "1" if self.sidecar else "0",
         }
 
@@ -81,6 +85,8 @@ OFFICIAL_INSTALLED = Peer("official 0.38.0, our sidecar", "#3d8f5f", "0.38.0", s
 """Takes part where it is asked for."""
 OURS = Peer("ours, in process", "#7fb2e5")
 OURS_SIDECAR = Peer("ours, sidecar", "#0b5cad", sidecar=True)
+OURS_PORTABLE = Peer("ours, portable", "#7a5cad", sidecar=True, portable=True)
+"""Takes part where it is asked for."""
 
 PEERS = (OFFICIAL, OFFICIAL_SIDECAR, OFFICIAL_NEW, OURS, OURS_SIDECAR)
 QUICK_PEERS = (OFFICIAL_SIDECAR, OURS, OURS_SIDECAR)

@@ -58,7 +58,11 @@ def test_it_ends_with_its_process(end: str) -> None:
     wait_until(lambda: has_ended(int(done.stdout)))
 
 
-def test_it_ends_with_its_process_even_if_a_forked_sibling_lives() -> None:
+@pytest.mark.parametrize("portable", ["0", "1"], ids=["", "portable"])
+def test_it_ends_with_its_process_even_if_a_forked_sibling_lives(
+    portable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINKER_SIDECAR_PORTABLE", portable)
     command = [sys.executable, "-c", OWNER, "os.kill(os.getpid(), signal.SIGKILL)", "sibling"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
@@ -68,20 +72,6 @@ def test_it_ends_with_its_process_even_if_a_forked_sibling_lives() -> None:
             assert psutil.pid_exists(sibling)
         finally:
             psutil.Process(sibling).kill()
-
-
-def test_without_pidfd_it_ends_when_its_stdin_does() -> None:
-    start = "runpy.run_module('tinker_sidecar.local_server', run_name='__main__')"
-    program = f"import os, runpy; del os.pidfd_open; {start}"
-    options = ["--engine", "sim", "--port", "0", "--watch-parent", str(os.getpid())]
-    with subprocess.Popen(
-        [sys.executable, "-c", program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        assert b"listening" in server.stdout.readline()
-        server.stdin.close()
-        assert server.wait(5) == 0
 
 
 def test_a_parent_that_is_gone_already() -> None:

@@ -134,27 +134,27 @@ def test_a_sidecar_is_replaced_after_a_moment_without_threads(
     program.assert_nothing_left()
 
 
-NO_EPOLL = """
-import select
+NO_DOORBELL = """
 import psutil
 from tinker_client import SidecarStartupError
+from tinker_client.connection import channel
 
-epoll = select.epoll
-del select.epoll
+open_doorbell = channel.open_doorbell
+del channel.open_doorbell
 for _ in range(3):
     try:
         connect()
     except SidecarStartupError as error:
-        assert "epoll" in str(error)
+        assert "open_doorbell" in str(error)
     assert psutil.Process().children() == []
-select.epoll = epoll
+channel.open_doorbell = open_doorbell
 sample(connect(), range(20))
 say("sampled")
 """
 
 
 def test_what_fails_after_the_sidecar_has_started(launch: Launch) -> None:
-    program = launch(NO_EPOLL)
+    program = launch(NO_DOORBELL)
     program.expect("sampled")
 
     program.assert_ends_well()

@@ -10,6 +10,10 @@ import pytest
 
 from tests.reliability.programs import Launch
 
+pytestmark = pytest.mark.skipif(
+    os.environ.get("TINKER_SIDECAR_PORTABLE") == "1", reason="the portable twin changes no thread's policy"
+)
+
 SAMPLE = """
 client = connect()
 sample(client, range(100))

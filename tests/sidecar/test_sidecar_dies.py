@@ -182,7 +182,7 @@ def test_a_receiving_thread_that_fails_is_told_and_replaced(
         sampling_client = service_client.create_sampling_client(base_model=MODEL)
         [first] = sidecars()
         host: Any = get_backend(sidecar=True)._host
-        host._channel._doorbell._epoll.close()
+        host._channel._doorbell.close()
         wait_until(lambda: first not in sidecars())
         assert sampling_client.sample(PROMPT, 1, SEEDED).result(30).sequences[0].tokens
         wait_until(lambda: "the thread that receives results failed" in caplog.text)

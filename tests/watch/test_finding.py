@@ -34,6 +34,10 @@ def test_two_are_found(stand_in: StandIns) -> None:
     assert found == sorted(found)
 
 
+@pytest.mark.skipif(
+    os.environ.get("TINKER_SIDECAR_PORTABLE") == "1",
+    reason="the portable twin looks in the usual places only",
+)
 def test_one_with_another_folder_for_temporary_files(stand_in: StandIns) -> None:
     """As the programs of a batch system have: Linux knows where its socket is."""
     with tempfile.TemporaryDirectory(prefix="o-", dir="/var/tmp") as elsewhere:

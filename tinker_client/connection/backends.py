@@ -14,6 +14,7 @@ from tinker_client import callbacks, local
 from tinker_client.config import SHARED, SubprocessSampling, number, sidecar_group
 from tinker_client.connection.backend import Backend
 from tinker_client.connection.hosting import Host
+from tinker_client.errors import SidecarStartupError
 
 __all__ = ["Backend", "fork_count", "get_backend", "running_backends", "shutdown"]
 
@@ -67,6 +68,12 @@ def shutdown() -> None:
 
 
 def _sidecar_host(backend: Backend) -> Host:
+    from tinker_sidecar.system.support import why_no_sidecar
+
+    reason = why_no_sidecar()
+    if reason is not None:
+        raise SidecarStartupError(reason)
+    # Only then: on Windows this import fails.
     from tinker_client.connection.sidecar import SidecarHost
     from tinker_client.connection.sidecar_process import SidecarProcess
 
@@ -74,16 +81,14 @@ def _sidecar_host(backend: Backend) -> Host:
 
 
 def _shared_host(backend: Backend) -> Host:
+    if not backend.has_fallen_back and sys.platform != "linux":
+        backend.fall_back("that takes Linux")
     if backend.has_fallen_back:
         return _sidecar_host(backend)
-    try:
-        # Here, since it is not to be had on every system.
-        from tinker_client.connection.meeting_place import NotSharedError
-        from tinker_client.connection.shared_sidecar import SharedSidecar
-        from tinker_client.connection.sidecar import SidecarHost
-    except ImportError as error:
-        backend.fall_back(f"this system has no {error.name}")
-        return _sidecar_host(backend)
+    from tinker_client.connection.meeting_place import NotSharedError
+    from tinker_client.connection.shared_sidecar import SharedSidecar
+    from tinker_client.connection.sidecar import SidecarHost
+
     linger = number("TINKER_SIDECAR_LINGER", 5.0, "seconds, such as 5")
     try:
         return SidecarHost(backend, SharedSidecar(backend.watching, sidecar_group(), linger))

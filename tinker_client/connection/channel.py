@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
-from tinker_client.connection.doorbell import Doorbell, Ring
 from tinker_client.connection.lent_payloads import LentPayloads
 from tinker_client.connection.loop_reader import LoopReader
 from tinker_client.connection.zmq_context import borrow_context, return_context
@@ -22,6 +21,8 @@ from tinker_client.waking import release_stopped_loops, wake_together
 from tinker_sidecar.ipc.handshake import USERNAME, requests_endpoint, results_endpoint
 from tinker_sidecar.ipc.protocol import Ack, Batch, Message, Resend
 from tinker_sidecar.ipc.sockets import NO_LIMIT, GilSocket
+from tinker_sidecar.system import open_doorbell
+from tinker_sidecar.system.bell import Ring
 
 if TYPE_CHECKING:
     import asyncio
@@ -90,7 +91,7 @@ class Channel:
             self._opened.callback(return_context)
             self._results = self._connect(zmq.PULL, results_endpoint(folder), secret)
             self._requests = self._connect(zmq.PUSH, requests_endpoint(folder), secret)
-            self._doorbell = Doorbell(self._results.fd, exit_fd)
+            self._doorbell = open_doorbell(self._results.fd, exit_fd)
             self._opened.callback(self._doorbell.close)
             self._thread.start()
         except BaseException:

@@ -13,13 +13,13 @@ from typing import IO
 
 import msgspec
 
-from tinker_client.connection.looks import permit_looks
 from tinker_client.connection.own_threads import OwnThreads
 from tinker_sidecar.engine.observer import Span, no_span
 from tinker_sidecar.ipc.stats import GilHolder
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.supervision import go_on
+from tinker_sidecar.system import permit_looks
 from tinker_sidecar.watch.culprit import find_culprit
 from tinker_sidecar.watch.feed import BUSY, IDLE, IDLE_TICK, TICK, WAKING, Feed, Finding
 from tinker_sidecar.watch.recent import RecentGrowth

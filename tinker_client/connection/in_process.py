@@ -11,15 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import uvloop
-
 from tinker_client.callbacks import run_soon
 from tinker_client.errors import SidecarStartupError
 from tinker_client.waking import release_stopped_loops
-from tinker_sidecar.ipc.batch_scheduling import schedule_as_batch
 from tinker_sidecar.ipc.protocol import Ack, Batch, Message
 from tinker_sidecar.logs import log_through
 from tinker_sidecar.processes.room import fill_standard_descriptors
+from tinker_sidecar.system import schedule_as_batch
+from tinker_sidecar.system.loops import new_event_loop
 
 if TYPE_CHECKING:
     from tinker_client.connection.backend import Backend
@@ -58,7 +57,7 @@ class InProcessHost:
         try:
             fill_standard_descriptors()
             start_http_threads(besides=1)
-            self._loop = uvloop.new_event_loop()
+            self._loop = new_event_loop()
             try:
                 self._engine: Engine = Engine(self._deliver, os.getpid(), backend.watching)
                 self._thread.start()

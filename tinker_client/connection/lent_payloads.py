@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from tinker_sidecar.ipc.lending import borrow
 from tinker_sidecar.ipc.protocol import Batch, Failure
+from tinker_sidecar.system import borrow
 
 __all__ = ["LentPayloads"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -15,6 +14,7 @@ from pathlib import Path
 from tinker_client.connection.socket_folder import unfit_place
 from tinker_sidecar.ipc.folders import places
 from tinker_sidecar.ipc.shared import LOCK, PROTOCOL, SHARED_PREFIX, STARTS
+from tinker_sidecar.system.locks import lock
 
 __all__ = ["MeetingPlace", "NotSharedError"]
 
@@ -51,17 +51,19 @@ class MeetingPlace:
         Raises `NotSharedError` if it cannot be had.
         """
         try:
-            lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(
+                self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
         except FileNotFoundError:
             yield False
             return
         except OSError as error:
             raise NotSharedError(f"cannot lock {self.folder / LOCK}: {error.strerror}") from None
         try:
-            _lock(lock, deadline)
-            yield self._is_still(lock)
+            _lock(descriptor, deadline)
+            yield self._is_still(descriptor)
         finally:
-            os.close(lock)
+            os.close(descriptor)
 
     def count_start(self) -> None:
         """One more sidecar is started here. Raises `NotSharedError` if there have been too many lately."""
@@ -76,13 +78,13 @@ class MeetingPlace:
         with suppress(OSError):
             starts.write_text("".join(f"{start}\n" for start in [*lately, time.time()]))
 
-    def _is_still(self, lock: int) -> bool:
+    def _is_still(self, descriptor: int) -> bool:
         """Whether the lock that we have is the one in the folder."""
         try:
             there = (self.folder / LOCK).lstat()
         except OSError:
             return False
-        ours = os.fstat(lock)
+        ours = os.fstat(descriptor)
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     def _make(self) -> None:
@@ -128,7 +130,7 @@ def _namespace(kind: str) -> str:
 def _lock(descriptor: int, deadline: float) -> None:
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
             return
         except BlockingIOError:
             if time.monotonic() > deadline:

@@ -7,6 +7,7 @@ import threading
 import time
 from types import FrameType
 
+from tinker_sidecar.system import processor_time
 from tinker_sidecar.watch.py_spy import SeenFrame, SeenThread
 
 __all__ = ["OwnThreads"]
@@ -25,7 +26,7 @@ class OwnThreads:
         """Remember what each has taken so far. Gives up the GIL not once."""
         self._all = time.process_time()
         self._seconds = {
-            thread.native_id: _processor_time(thread.native_id)
+            thread.native_id: processor_time(thread.native_id)
             for thread in threading.enumerate()
             if thread.native_id is not None
         }
@@ -40,7 +41,7 @@ class OwnThreads:
         None if that is less than `at_least` seconds, or less than half of what all have taken.
         """
         grown = {
-            _processor_time(thread.native_id) - self._seconds.get(thread.native_id, 0.0): thread
+            processor_time(thread.native_id) - self._seconds.get(thread.native_id, 0.0): thread
             for thread in threading.enumerate()
             if thread.native_id is not None and thread is not threading.current_thread()
         }
@@ -51,16 +52,6 @@ class OwnThreads:
         if frame is None:
             return None
         return SeenThread(True, _frames(frame), thread.name, thread.native_id)
-
-
-def _processor_time(thread: int) -> float:
-    """Seconds; 0 for one that has ended, and where threads have no clocks."""
-    # The number of that clock, as Linux makes it. Python's own function for it may crash if the thread ends.
-    clock = (~thread << 3) | 6
-    try:
-        return time.clock_gettime(clock)
-    except (OSError, OverflowError):
-        return 0.0
 
 
 def _frames(frame: FrameType | None) -> list[SeenFrame]:

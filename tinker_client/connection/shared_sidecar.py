@@ -10,12 +10,12 @@ from time import monotonic, sleep
 import msgspec
 
 from tinker_client.connection.meeting_place import MeetingPlace, NotSharedError
-from tinker_client.connection.sidecar_process import HTTP_THREADS, MALLOC
+from tinker_client.connection.sidecar_process import HTTP_THREADS
 from tinker_client.errors import SidecarStartupError
-from tinker_sidecar.ipc.lending import can_borrow
 from tinker_sidecar.ipc.shared import ATTACH, LOG, LONGEST_LINE, Attach, Attached, HubHello, Started
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.child import ChildProcess, last_words
+from tinker_sidecar.system import MEMORY_VARIABLES, can_borrow
 
 __all__ = ["SharedSidecar"]
 
@@ -155,7 +155,11 @@ def _start(place: MeetingPlace, linger: float) -> None:
     try:
         with (place.folder / LOG).open("wb") as log:
             child = ChildProcess(
-                "tinker_sidecar.hub", errors=log, variables=MALLOC, defaults=HTTP_THREADS, only=_KEPT
+                "tinker_sidecar.hub",
+                errors=log,
+                variables=MEMORY_VARIABLES,
+                defaults=HTTP_THREADS,
+                only=_KEPT,
             )
     except (OSError, RuntimeError) as error:
         raise SidecarStartupError(f"cannot start a shared sidecar: {error}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinker_client.connection.channel import Channel
-from tinker_client.connection.looks import permit_looks
 from tinker_client.errors import SidecarDiedError, SidecarIPCError, SidecarStartupError
+from tinker_sidecar.system import permit_looks
 
 if TYPE_CHECKING:
     from tinker_client.connection.backend import Backend

@@ -11,19 +11,17 @@ import msgspec
 from tinker_client.connection.socket_folder import create_locked_log, make_socket_folder, open_log
 from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.ipc.handshake import Greeting, Hello
-from tinker_sidecar.ipc.lending import can_borrow
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.processes.exits import remove_folder
+from tinker_sidecar.system import MEMORY_VARIABLES, can_borrow
 
-__all__ = ["HTTP_THREADS", "MALLOC", "SidecarProcess"]
+__all__ = ["HTTP_THREADS", "SidecarProcess"]
 
 _READY_TIMEOUT = 30.0
 _EXIT_TIMEOUT = 1.0
 _GREETING = b'{"error":'
 """How a `Greeting` begins; what else a Python may print when it starts does not."""
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
-"""For glibc: what large results took goes back to the system, instead of staying in the child's heap."""
 HTTP_THREADS = {"TOKIO_WORKER_THREADS": "1"}
 """For pyqwest: what one thread receives is more than one interpreter can use, and each further thread (by
 default one a core) makes every response dearer."""
@@ -83,7 +81,9 @@ class SidecarProcess:
 
     def _start(self) -> ChildProcess:
         with create_locked_log(self.folder) as log:
-            return ChildProcess("tinker_sidecar", errors=log, variables=MALLOC, defaults=HTTP_THREADS)
+            return ChildProcess(
+                "tinker_sidecar", errors=log, variables=MEMORY_VARIABLES, defaults=HTTP_THREADS
+            )
 
     def _greet(self) -> None:
         hello = Hello(self.folder, self.secret, os.getpid(), can_borrow(), self._watching)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import socket
@@ -22,12 +21,14 @@ from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.ipc.folders import FOLDER_PREFIX, own_folders, places
 from tinker_sidecar.ipc.shared import ATTACH, LOCK, SHARED_PREFIX
 from tinker_sidecar.processes.exits import remove_folder
+from tinker_sidecar.system import LONGEST_SOCKET_PATH
+from tinker_sidecar.system.locks import lock
 
 __all__ = ["create_locked_log", "make_socket_folder", "open_log", "unfit_place"]
 
 _LOG = "log"
-_LONGEST = 90
-"""Bytes: an ipc path ends at 107, and the socket's name comes behind the folder's."""
+_LONGEST = LONGEST_SOCKET_PATH - len("/a-socket's-name")
+"""Bytes of a folder's path."""
 _STARTING = 60.0
 """Seconds: a folder that is younger may belong to a sidecar that has yet to be started."""
 _UNKNOWN_USER = 65534
@@ -61,7 +62,7 @@ def create_locked_log(folder: str) -> IO[bytes]:
     """
     log = (Path(folder) / _LOG).open("wb")
     with contextlib.suppress(OSError):  # Some file systems have no locks.
-        fcntl.flock(log, fcntl.LOCK_EX)
+        lock(log.fileno())
     return log
 
 
@@ -119,8 +120,8 @@ def _remove_left_folders(parent: str) -> None:
 
 def _remove_unless_shared(folder: Path) -> None:
     """Remove a meeting place where no sidecar listens. Raises `OSError` if somebody is about to start one."""
-    with (folder / LOCK).open("rb") as lock, socket.socket(socket.AF_UNIX) as visitor:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (folder / LOCK).open("rb") as file, socket.socket(socket.AF_UNIX) as visitor:
+        lock(file.fileno())
         try:
             visitor.connect(str(folder / ATTACH))
         except (ConnectionRefusedError, FileNotFoundError):
@@ -133,7 +134,7 @@ def _remove_unless_locked(folder: Path) -> None:
     log = os.open(folder / _LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         if stat.S_ISREG(os.fstat(log).st_mode):
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(log)
             remove_folder(str(folder))
     finally:
         os.close(log)

@@ -6,7 +6,6 @@ import base64
 import itertools
 import os
 import re
-import resource
 from collections.abc import Mapping
 from enum import Enum, auto
 from time import monotonic
@@ -33,6 +32,7 @@ from tinker_sidecar.engine.pace import Pace
 from tinker_sidecar.engine.transports import open_transport
 from tinker_sidecar.engine.turns import PollTurns
 from tinker_sidecar.ipc.protocol import Failure
+from tinker_sidecar.system.descriptors import descriptor_limit
 
 __all__ = ["API", "SDK_VERSION", "Http", "Lane", "Response"]
 
@@ -289,8 +289,7 @@ class Http:
 
 def _descriptors() -> int:
     """How many this process may have open, or `_PLENTY`."""
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return descriptors if 0 < descriptors < _PLENTY else _PLENTY
+    return min(descriptor_limit() or _PLENTY, _PLENTY)
 
 
 def _rooms(descriptors: int) -> dict[Lane, Budget]:

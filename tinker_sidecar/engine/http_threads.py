@@ -13,6 +13,7 @@ from pyqwest import SyncClient, SyncHTTPTransport
 
 from tinker_sidecar.ipc.batch_scheduling import starting_batch_threads
 from tinker_sidecar.processes.room import check_descriptors, check_threads
+from tinker_sidecar.system import usable_cores
 
 __all__ = ["start_http_threads"]
 
@@ -40,4 +41,4 @@ def _workers() -> int:
     try:
         return int(os.environ["TOKIO_WORKER_THREADS"])
     except (KeyError, ValueError):
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores()

@@ -7,7 +7,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from time import monotonic
 
 import msgspec
@@ -31,6 +30,7 @@ from tinker_sidecar.ipc.stats import (
     Stats,
     Traffic,
 )
+from tinker_sidecar.system import open_sockets
 
 __all__ = ["make_stats"]
 
@@ -137,21 +137,6 @@ def _sampler(sampler: Sampler, in_flight: int) -> SamplerStats:
     )
 
 
-def _sockets(process: psutil.Process) -> int:
-    """Of all kinds. By their descriptors: psutil would look up for each where it leads, which takes long."""
-    try:
-        return sum(_leads_to_socket(descriptor) for descriptor in Path("/proc/self/fd").iterdir())
-    except FileNotFoundError:
-        return len(process.net_connections("all"))
-
-
-def _leads_to_socket(descriptor: Path) -> bool:
-    try:
-        return str(descriptor.readlink()).startswith("socket:")
-    except OSError:  # It has been closed meanwhile.
-        return False
-
-
 def _process() -> ProcessStats:
     process = psutil.Process()
     with process.oneshot():
@@ -161,5 +146,5 @@ def _process() -> ProcessStats:
             cpu_seconds=cpu.user + cpu.system,
             rss_bytes=process.memory_info().rss,
             threads=process.num_threads(),
-            connections=_sockets(process),
+            connections=open_sockets(),
         )

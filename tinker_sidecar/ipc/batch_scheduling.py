@@ -4,27 +4,18 @@ By default Linux lets a thread that wakes up interrupt one that has run for a wh
 server wakes three threads in turn, for microseconds each, so that hundreds of requests in flight cost
 tens of thousands of interruptions a second, of each other and of the user's program. Under the policy
 `SCHED_BATCH` a thread gets just as much of the cores, but is not given one before its turn: by then more
-has come, and is dealt with at once. On an idle core it runs immediately all the same.
+has come, and is dealt with at once. On an idle core it runs immediately all the same. Other systems have no
+such policy, and nothing changes there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
-__all__ = ["schedule_as_batch", "starting_batch_threads"]
+from tinker_sidecar.system import schedule_as_batch, schedule_as_usual
 
-
-def schedule_as_batch() -> bool:
-    """Have this thread, and those that it starts, wait their turn. False: not here, or they do already."""
-    try:
-        if os.sched_getscheduler(0) == os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-            return True
-    except (AttributeError, OSError):  # This is not Linux, or a sandbox that has no other policy.
-        pass
-    return False
+__all__ = ["starting_batch_threads"]
 
 
 @contextlib.contextmanager
@@ -35,4 +26,4 @@ def starting_batch_threads() -> Iterator[None]:
         yield
     finally:
         if changed:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            schedule_as_usual()

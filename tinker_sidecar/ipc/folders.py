@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tinker_sidecar.system import SOCKET_PLACES
+
 __all__ = ["FOLDER_PREFIX", "is_own_folder", "own_folders", "places"]
 
 FOLDER_PREFIX = "tinker-sidecar-"
@@ -16,7 +18,7 @@ FOLDER_PREFIX = "tinker-sidecar-"
 
 def places() -> list[str]:
     """The folders in which a sidecar's own may lie, the one that is tried first in front."""
-    return list(dict.fromkeys((*_temporary_folder(), "/tmp", "/dev/shm", "/var/tmp")))  # noqa: S108
+    return list(dict.fromkeys((*_temporary_folder(), *SOCKET_PLACES)))
 
 
 def own_folders(place: str, prefix: str = FOLDER_PREFIX) -> Iterator[Path]:

@@ -51,10 +51,14 @@ def end(process: subprocess.Popen[bytes], patience: float, number: signal.Signal
 
 
 def remove_folder(folder: str) -> None:
-    """Remove a folder of files, if it is there and ours."""
+    """Remove a folder of files, if it is there and ours.
+
+    One that is empty can be removed by a process that has no descriptor left, too: to list it takes one.
+    """
     with contextlib.suppress(OSError):
         for name in listdir(folder):  # noqa: PTH208  # `Path` looks for all three when it is called.
             unlink(f"{folder}/{name}")  # noqa: PTH108
+    with contextlib.suppress(OSError):
         rmdir(folder)  # noqa: PTH106
 
 

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from tinker_sidecar.system import watch_process
+
 __all__ = ["watch_parent"]
 
 
@@ -15,28 +17,17 @@ def watch_parent(pid: int, gone: Callable[[], object], *, or_stdin: bool = False
 
     To be called on the event loop's thread. `gone` may be called more than once.
 
-    What is watched is a pidfd: a descriptor that the system makes readable when the process ends. Where there
-    is none it is stdin, a pipe whose other end the parent has: it ends with the parent, too, but not while a
-    process that the parent has forked holds it open. With `or_stdin` the end of stdin always counts, because
-    the parent closes that pipe to have this process end.
+    Stdin is a pipe whose other end the parent has. That ends with the parent, too, but not while a process
+    which the parent has forked holds it open, so what is watched is the process itself. With `or_stdin` the
+    end of stdin counts as well, because the parent closes that pipe to have this process end.
     """
-    loop = asyncio.get_running_loop()
-    pidfd = _open_pidfd(pid)
-    if pidfd is not None:
-        loop.add_reader(pidfd, gone)
+    watch_process(pid, gone)
     if os.getppid() != pid:
         # The parent ended before the watch began, and its pid may be another process's by now.
         gone()
-    elif or_stdin or pidfd is None:
+    elif or_stdin:
         stdin = sys.stdin.fileno()
-        loop.add_reader(stdin, _call_at_end, stdin, gone)
-
-
-def _open_pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # Not Linux, or forbidden, or the process has ended.
-        return None
+        asyncio.get_running_loop().add_reader(stdin, _call_at_end, stdin, gone)
 
 
 def _call_at_end(descriptor: int, gone: Callable[[], object]) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 from time import monotonic, sleep
+
+from tinker_sidecar.system import has_thread
 
 __all__ = ["check_descriptors", "check_threads", "fill_standard_descriptors"]
 
-_TASKS = Path("/proc/self/task")
 _GONE_WITHIN = 1.0
 
 
@@ -62,7 +62,6 @@ def fill_standard_descriptors() -> None:
 
 def _wait_until_gone(joined: list[threading.Thread]) -> None:
     """A joined thread has run all its Python, but may still count for the system's limit."""
-    tasks = [_TASKS / str(thread.native_id) for thread in joined]
     deadline = monotonic() + _GONE_WITHIN
-    while any(task.exists() for task in tasks) and monotonic() < deadline:
+    while any(has_thread(thread.native_id) for thread in joined) and monotonic() < deadline:
         sleep(0.001)

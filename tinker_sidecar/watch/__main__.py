@@ -45,7 +45,6 @@ async def _watch(program: int) -> None:
     gone = asyncio.Event()
     feed = Feed()
     watch_parent(program, gone.set)
-    # Where there is no pidfd, `watch_parent` reads standard input itself, which this takes over.
     asyncio.get_running_loop().add_reader(_STDIN, _take, feed, gone)
     spans: list[tuple[str, str, float, float, str]] = []
 

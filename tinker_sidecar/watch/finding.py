@@ -15,6 +15,7 @@ import psutil
 
 from tinker_sidecar.ipc.folders import FOLDER_PREFIX, is_own_folder, own_folders, places
 from tinker_sidecar.ipc.stats import Stats
+from tinker_sidecar.system import bound_sockets
 from tinker_sidecar.watch.questions import ABOUT, NONSENSE, SOCKET, About, Question
 
 __all__ = ["NONE_RUNNING", "SILENT", "Seen", "ask", "ask_all", "sidecars"]
@@ -81,23 +82,14 @@ async def _exchange(socket: Path, question: Question) -> Stats:
 
 
 def _folders() -> Iterator[Path]:
-    """Those in the usual places, and others that Linux knows of: their programs have another `TMPDIR`."""
+    """Those in the usual places, and others that the system tells: their programs have another `TMPDIR`."""
     found = {folder for place in places() for folder in own_folders(os.path.realpath(place))}
     yield from found
-    for socket in _bound_sockets():
+    for socket in bound_sockets():
         folder = socket.parent
         named_so = socket.name == SOCKET and folder.name.startswith(FOLDER_PREFIX)
         if named_so and folder not in found and is_own_folder(folder):
             yield folder
-
-
-def _bound_sockets() -> Iterator[Path]:
-    """The Unix sockets that have a path, everybody's. Linux lists them; elsewhere there are none."""
-    with contextlib.suppress(OSError), Path("/proc/net/unix").open(errors="surrogateescape") as table:
-        for line in table:
-            fields = line.rstrip("\n").split(maxsplit=7)
-            if len(fields) == 8 and fields[7].startswith("/"):
-                yield Path(fields[7])
 
 
 def _described(folders: Iterable[Path]) -> Iterator[tuple[Path, About]]:

@@ -8,12 +8,12 @@ from time import monotonic
 
 from tinker_sidecar.ipc.stats import GilHolder
 from tinker_sidecar.supervision import go_on
+from tinker_sidecar.system import is_stopped
 from tinker_sidecar.watch.culprit import Culprit, find_culprit
 from tinker_sidecar.watch.gil_profile import GilProfile
 from tinker_sidecar.watch.gil_warnings import GilWarnings
 from tinker_sidecar.watch.py_spy import CannotLook, look_at, look_seconds
 from tinker_sidecar.watch.recent import RecentGrowth
-from tinker_sidecar.watch.stopped import is_stopped
 from tinker_sidecar.watch.trouble import LATELY, LONG
 
 __all__ = ["GilWatch"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import sys
 import sysconfig
 from asyncio.subprocess import DEVNULL, PIPE
@@ -99,6 +98,8 @@ def find_py_spy() -> str | None:
 
 def look_seconds() -> float:
     """The CPU time of all children of this process that have ended, to tell what a look has cost."""
+    import resource  # Windows has none, and imports this module.
+
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -8,7 +8,6 @@ alive. A file that an earlier run of the program has left is overwritten; one th
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from itertools import pairwise
@@ -18,6 +17,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from tinker_sidecar.system import start_of
+from tinker_sidecar.system.locks import lock
 from tinker_sidecar.watch.trace_events import Origin, TraceEvent
 
 __all__ = [
@@ -99,12 +100,8 @@ def origin_in(head: bytes) -> Origin:
 
 def identity_of(pid: int) -> str:
     """A name for process `pid` that no other process gets, not even one that gets its pid later."""
-    try:
-        # The name of the process, in parentheses, may have anything in it.
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return f"{pid}"
-    return f"{pid} of {after_name[19]}"  # When it was started, in ticks since the machine was.
+    started = start_of(pid)
+    return f"{pid}" if started is None else f"{pid} of {started}"
 
 
 def group_of(pid: int) -> str:
@@ -126,7 +123,7 @@ def _open(path: Path, flags: int) -> int:
 def _lock(descriptor: int) -> bool:
     """Whether nobody else writes this file. Where files cannot be locked, nobody does."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         return False
     except OSError:

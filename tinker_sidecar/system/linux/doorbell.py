@@ -1,4 +1,4 @@
-"""Waking the receiving thread when something has come, unless somebody else waits for it."""
+"""A doorbell made of Linux's epoll."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import contextlib
 import ctypes
 import platform
 import select
-from enum import Enum, auto
+import sys
 
-__all__ = ["Doorbell", "Ring"]
+from tinker_sidecar.system.bell import Doorbell, Ring
+
+assert sys.platform == "linux"
+
+__all__ = ["open_doorbell"]
+
+_EPOLL_CTL_MOD = 3
 
 
-class Ring(Enum):
-    """Why `Doorbell.wait` returned: nothing came in time, something to read, or the sidecar's exit."""
-
-    NONE = auto()
-    RESULTS = auto()
-    EXIT = auto()
+def open_doorbell(results_fd: int, exit_fd: int) -> Doorbell:
+    """A doorbell that rings when one of the two can be read."""
+    return _EpollDoorbell(results_fd, exit_fd)
 
 
 class _EpollEvent(ctypes.Structure):
@@ -26,10 +29,8 @@ class _EpollEvent(ctypes.Structure):
     _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
 
 
-class Doorbell:
-    """Waits for `results_fd` or `exit_fd` to be readable; the former can be muted, without a GIL hand-off.
-
-    `epoll.modify` gives up the GIL and would have to wait for it, so `epoll_ctl` is called through
+class _EpollDoorbell:
+    """`epoll.modify` gives up the GIL and would have to wait for it, so `epoll_ctl` is called through
     `ctypes.PyDLL`, which keeps it. Relies on Linux's layout of `epoll_event`; every test of the sidecar fails
     where that differs, and benchmarks/bench_gil_contention.py shows when the GIL is given up.
     """
@@ -45,28 +46,21 @@ class Doorbell:
         self._muted = _EpollEvent(0, results_fd)
 
     def wait(self, timeout: int) -> Ring:
-        """Wait for a ring for at most `timeout` milliseconds. One for results mutes the bell."""
         rung = [fd for fd, _ in self._epoll.poll(timeout / 1000)]
         if self._exit_fd in rung:
             return Ring.EXIT
         return Ring.RESULTS if rung else Ring.NONE
 
     def mute(self) -> None:
-        """Do not ring for results: somebody waits for them."""
         self._modify(self._muted)
 
     def unmute(self) -> None:
-        """Ring for what is there already, too."""
         self._modify(self._ringing)
 
     def close(self) -> None:
-        """Free the descriptor. May be called again."""
         with contextlib.suppress(OSError):
             self._epoll.close()
 
     def _modify(self, event: _EpollEvent) -> None:
         if not self._epoll.closed:
             self._epoll_ctl(self._epoll.fileno(), _EPOLL_CTL_MOD, self._results_fd, ctypes.byref(event))
-
-
-_EPOLL_CTL_MOD = 3

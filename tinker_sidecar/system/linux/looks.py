@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import sys
 
 __all__ = ["permit_looks"]
 
@@ -17,9 +16,8 @@ def permit_looks(pid: int) -> None:
 
     Many Linux distributions forbid processes to look into the memory of any but their own children (the
     security module Yama, `kernel.yama.ptrace_scope` 1), and a sidecar is a child that looks at its parent.
-    Elsewhere there is nothing to permit, and the call fails, which does not matter. One process at a time is
-    permitted, and it still has to be the same user's.
+    Where Yama is not, there is nothing to permit, and the call fails, which does not matter. One process at a
+    time is permitted, and it still has to be the same user's.
     """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # No such function in this C library.
-            ctypes.CDLL(None).prctl(_PR_SET_PTRACER, *map(ctypes.c_ulong, (pid, 0, 0, 0)))
+    with contextlib.suppress(OSError, AttributeError):  # No such function in this C library.
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, *map(ctypes.c_ulong, (pid, 0, 0, 0)))
