@@ -9,7 +9,7 @@ import msgspec
 
 from tinker_sidecar.ipc import handshake, protocol, shared, stats, watching
 
-DIGESTS = {1: "2f82328a0a51d7cb"}
+DIGESTS = {1: "29551da9ae824240"}
 """Of the messages of each version of the protocol."""
 
 
