@@ -87,6 +87,10 @@ def _engine() -> str:
         return "no sidecar is running"
     now = stats(most_requests=0)
     where = f"sidecar pid {backend.pid}" if backend.is_sidecar else "no sidecar is running"
+    if now.attached:
+        own = next((program for program in now.attached if program.program == now.program), None)
+        share = f", {own.share:.0%} of its work is this one's" if own is not None and own.share else ""
+        where += f" with {len(now.attached)} program{'' if len(now.attached) == 1 else 's'}{share}"
     if now.silent_for:
         return f"{where}, does not answer since {now.silent_for:.0f} s"
     count = len(now.sessions)

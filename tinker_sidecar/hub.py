@@ -27,6 +27,7 @@ from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.http_threads import start_http_threads
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.ipc.shared import ATTACH, LOCK, LONGEST_LINE, Attach, Attached, HubHello, Started
+from tinker_sidecar.ipc.stats import ProgramStats
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.serving import Doors, ServedEngine
@@ -149,6 +150,7 @@ class Hub:
             remove_folder(str(folder))
             return
         self._seats[number] = asked, served
+        served.engine.attached = self._programs
         self._have_seats_changed()
         try:
             await served.let_be_watched()
@@ -167,6 +169,21 @@ class Hub:
             self._nobody = None
         if not self._seats:
             self._wait_for_somebody()
+
+    def _programs(self) -> list[ProgramStats]:
+        """Who is attached, and what share of the work each has."""
+        counts = [served.engine.books.lately() for _, served in self._seats.values()]
+        everything = sum(finished for _, finished in counts)
+        return [
+            ProgramStats(
+                program=served.program,
+                command=asked.watching.command,
+                in_flight=in_flight,
+                finished=finished,
+                share=finished / everything if everything else 0.0,
+            )
+            for (asked, served), (in_flight, finished) in zip(self._seats.values(), counts, strict=True)
+        ]
 
     def _outboxes(self) -> Iterable[Outbox]:
         """Of those programs that what is being done concerns."""

@@ -93,7 +93,7 @@ class ServedEngine:
         self._decode_batch = msgspec.msgpack.Decoder(Batch).decode
         self._encode = msgspec.msgpack.Encoder().encode
         self._is_closed = False
-        self._folder, self._program, self._watching = folder, program, watching
+        self._folder, self.program, self._watching = folder, program, watching
         self.engine = Engine(self._send, program, watching, accounts)
         self._onlookers = Onlookers(self.engine, watching, program)
         self._endpoint: asyncio.Server | None = None
@@ -105,7 +105,7 @@ class ServedEngine:
         """From now on whoever the user wants to look on does, and `tinker-sidecar top` has its answers."""
         self._endpoint = await answer_questions(
             self._folder,
-            program=self._program,
+            program=self.program,
             command=self._watching.command,
             stats=partial(self.engine.stats, 0),
         )

@@ -70,8 +70,8 @@ REASONS = {
         "tinker.types.TopkLogprobs": "in `types`, not deep inside",
         "SamplingClient(*)": "made by `create_sampling_client` alone, in both",
         "ServiceClient(default_headers)": "one of the official `**kwargs` until 0.26",
-        "ServiceClient(subprocess_sampling)": "where to sample, in place of the variable; official clients take it "
-        "in `create_sampling_client`",
+        "ServiceClient(subprocess_sampling)": "where to sample, in place of the variable; "
+        "official clients take it in `create_sampling_client`",
         "ServiceClient(max_retries)": "one of the official `**kwargs` until 0.26; 0 is never to sample again",
         "ServiceClient(timeout)": "one of the official `**kwargs` until 0.26; kept for code that sets it",
         "SamplingClient.retry_config": "what it was created with",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -46,6 +47,8 @@ def act(client: SamplingClient, command: str, first: int = 0, count: int = 0) ->
             return tinker_client.stats().process.pid
         case "restarts":
             return tinker_client.stats().restarts
+        case "attached":
+            return json.dumps({one.program: one.finished for one in tinker_client.stats().attached})
         case "status":
             return tinker_client.status()
         case "pickle":

@@ -101,12 +101,18 @@ def _completed(stats: Stats, backend: Backend, *, silent_for: float) -> Stats:
     )
 
 
+def _host(backend: Backend) -> Literal["sidecar", "shared sidecar", "in process"]:
+    if backend.is_shared:
+        return "shared sidecar"
+    return "sidecar" if backend.is_sidecar else "in process"
+
+
 def _nothing(backend: Backend) -> Stats:
     """Of an engine that does not run, or has never answered."""
     none = Traffic(seconds=0.0)
     return Stats(
         version=__version__,
-        host="sidecar" if backend.is_sidecar else "in process",
+        host=_host(backend),
         program=os.getpid(),
         time=time.time(),
         uptime=0.0,

@@ -130,6 +130,10 @@ class Books:
                 )
         return journey
 
+    def lately(self) -> tuple[int, int]:
+        """How many requests are under way, and how many have finished in the last minute."""
+        return len(self.journeys), self.ledger.finished_lately()
+
     def is_busy(self) -> bool:
         """Whether any request is under way."""
         return bool(self.journeys)

@@ -39,7 +39,7 @@ from tinker_sidecar.ipc.protocol import (
     Sample,
     Taken,
 )
-from tinker_sidecar.ipc.stats import Stats
+from tinker_sidecar.ipc.stats import ProgramStats, Stats
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.logs import engine_logger
 
@@ -85,6 +85,8 @@ class Engine:
         accounts: Accounts | None = None,
     ) -> None:
         self._program = program
+        self.attached: Callable[[], list[ProgramStats]] | None = None
+        """Tells which programs have engines in this process, if more may have."""
         self._accounts = accounts or Accounts()
         self.books = Books(shares_gil=program == os.getpid())
         look = partial(self.stats, most_requests=3, of_process=False)
@@ -217,6 +219,7 @@ class Engine:
             most_requests,
             gil=self.books.gil_holders(),
             waiting=self.outbox.waiting,
+            attached=None if self.attached is None else self.attached(),
             of_process=of_process,
         )
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from time import monotonic
+from typing import Literal
 
 import msgspec
 import psutil
@@ -24,6 +25,7 @@ from tinker_sidecar.ipc.stats import (
     GilHolder,
     LimitStats,
     ProcessStats,
+    ProgramStats,
     RequestStats,
     SamplerStats,
     SessionStats,
@@ -47,6 +49,7 @@ def make_stats(
     *,
     gil: list[GilHolder],
     waiting: float,
+    attached: list[ProgramStats] | None,
     of_process: bool,
 ) -> Stats:
     """Of the requests on `journeys`, the oldest first, and what has been written in `ledger`.
@@ -59,7 +62,7 @@ def make_stats(
     under_way = Counter(journey.sample.sampler for journey in journeys)
     return Stats(
         version=__version__,
-        host="in process" if program == os.getpid() else "sidecar",
+        host=_host(program, attached),
         program=program,
         time=time.time(),
         uptime=now - ledger.began,
@@ -72,9 +75,18 @@ def make_stats(
         sessions=[_session(session, now) for session in sessions],
         samplers=[_sampler(sampler, under_way[number]) for number, sampler in samplers.items()],
         process=_process() if of_process else _UNKNOWN,
+        attached=attached or [],
         gil=gil,
         pending=[_request(journey, now) for journey in journeys[:most_requests]],
     )
+
+
+def _host(
+    program: int, attached: list[ProgramStats] | None
+) -> Literal["sidecar", "shared sidecar", "in process"]:
+    if program == os.getpid():
+        return "in process"
+    return "sidecar" if attached is None else "shared sidecar"
 
 
 def _with_what_waits(traffic: Traffic, waiting: float) -> Traffic:

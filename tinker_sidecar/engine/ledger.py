@@ -151,6 +151,11 @@ class Ledger:
         pages = [page for page in self._pages if page.ended > now - seconds]
         return self._sum([*pages, self.page], Page(max(self.began, now - seconds)))
 
+    def finished_lately(self) -> int:
+        """How many requests have finished in the last minute, without all else that there is to know."""
+        since = monotonic() - _REMEMBERED
+        return self.page.finished + sum(page.finished for page in self._pages if page.ended > since)
+
     def _sum(self, pages: Iterable[Page], start: Page) -> Traffic:
         now = monotonic()
         result = Page(start.began)

@@ -11,6 +11,7 @@ __all__ = [
     "GilHolder",
     "LimitStats",
     "ProcessStats",
+    "ProgramStats",
     "RequestStats",
     "SamplerStats",
     "SessionStats",
@@ -167,6 +168,21 @@ class ProcessStats(_Value, frozen=True):
     """Sockets of all kinds."""
 
 
+class ProgramStats(_Value, frozen=True):
+    """A program that is attached to a shared sidecar."""
+
+    program: int
+    """Its process id."""
+    command: str
+    """Its name, without its arguments."""
+    in_flight: int
+    """Requests of its that the sidecar has."""
+    finished: int
+    """Those that finished in the last minute."""
+    share: float
+    """Of all that finished there in the last minute, 0 to 1."""
+
+
 class GilHolder(_Value, frozen=True):
     """A place in the program that held the GIL, or blocked the event loop, while results waited for it."""
 
@@ -185,7 +201,7 @@ class Stats(_Value, frozen=True):
 
     version: str
     """This package's."""
-    host: Literal["sidecar", "in process"]
+    host: Literal["sidecar", "shared sidecar", "in process"]
     """Where the engine runs."""
     program: int
     """The process whose requests these are."""
@@ -217,6 +233,8 @@ class Stats(_Value, frozen=True):
     """Requests that the program keeps, since the engine has as many as it may have."""
     silent_for: float = 0.0
     """Seconds for which the engine has not answered: all the rest is then from before, or empty."""
+    attached: list[ProgramStats] = []
+    """Of a shared sidecar: all programs that are attached to it, this one among them."""
     gil: list[GilHolder] = []
     """Who held the GIL while results waited, the longest first."""
     pending: list[RequestStats] = []

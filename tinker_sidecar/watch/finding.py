@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from tinker_sidecar.ipc.folders import FOLDER_PREFIX, is_own_folder, own_folders, places
+from tinker_sidecar.ipc.shared import SHARED_PREFIX
 from tinker_sidecar.ipc.stats import Stats
 from tinker_sidecar.system import bound_sockets
 from tinker_sidecar.watch.questions import ABOUT, NONSENSE, SOCKET, About, Question
@@ -84,10 +85,17 @@ async def _exchange(socket: Path, question: Question) -> Stats:
 def _folders() -> Iterator[Path]:
     """Those in the usual places, and others that the system tells: their programs have another `TMPDIR`."""
     found = {folder for place in places() for folder in own_folders(os.path.realpath(place))}
+    for meeting_place in [
+        one for place in places() for one in own_folders(os.path.realpath(place), SHARED_PREFIX)
+    ]:
+        with contextlib.suppress(OSError):
+            found.update(folder for folder in meeting_place.iterdir() if is_own_folder(folder))
     yield from found
     for socket in bound_sockets():
         folder = socket.parent
-        named_so = socket.name == SOCKET and folder.name.startswith(FOLDER_PREFIX)
+        named_so = socket.name == SOCKET and (
+            folder.name.startswith(FOLDER_PREFIX) or folder.parent.name.startswith(SHARED_PREFIX)
+        )
         if named_so and folder not in found and is_own_folder(folder):
             yield folder
 

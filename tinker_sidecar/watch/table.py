@@ -147,7 +147,13 @@ def _state(stats: Stats) -> Text:
     line.append(f"oldest {duration(stats.oldest)}, " if stats.in_flight else "", "dim")
     starved = stats.last_10s.starved
     line.append(f"starved {percent(starved)}", "red" if starved > 0.1 else "dim")
-    return line.append(f", memory {bytes_of_memory(stats.process.rss_bytes)}", "dim")
+    line.append(f", memory {bytes_of_memory(stats.process.rss_bytes)}", "dim")
+    if stats.attached:
+        own = sum(one.share for one in stats.attached if one.program == stats.program)
+        line.append(
+            f" for {plural(len(stats.attached), 'program')}, {percent(own)} of its work for this", "dim"
+        )
+    return line
 
 
 def _troubles(stats: Stats) -> list[Text]:
