@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(foreach python,python3.14 python3.13 python3.12 python3.
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
-BENCHMARKS ?= gil_contention gil_hold round_trip payloads grading_loop startup scale faults throttled samplers tls observability engines
+BENCHMARKS ?= gil_contention gil_hold round_trip payloads grading_loop startup scale faults throttled samplers tls observability engines workers
 SOAK_ARGS ?=
 TRY_ARGS ?=
 
