@@ -45,6 +45,7 @@ def test_the_line_that_blocks_is_named_and_the_time_is_delivery(
     told = rf"{WAITED}; event loop blocked by {re.escape(place)}, thread \"MainThread\""
     wait_until(lambda: any(re.fullmatch(told, it) for it in caplog.messages), show=lambda: caplog.messages)
     wait_until(lambda: tinker_client.stats().last_60s.finished == 9)
+    wait_until(lambda: tinker_client.stats().gil)  # In process the one who looks tells it every second.
     stats = tinker_client.stats()
     stages = stats.last_60s.stages
     assert max(stages, key=lambda stage: stages[stage].total) == "delivery"
