@@ -45,8 +45,13 @@ class LentPayloads:
                     return None
                 del answers[request]
                 failed.append((request, Failure("SidecarIPCError", f"cannot map a large result: {error}")))
+        names = dict(zip(batch.done, batch.request_ids, strict=True))
         return msgspec.structs.replace(
-            batch, done=list(answers), payloads=list(answers.values()), failed=failed
+            batch,
+            done=list(answers),
+            payloads=list(answers.values()),
+            request_ids=[names[request] for request in answers],
+            failed=failed,
         )
 
     def delivered(self) -> None:
