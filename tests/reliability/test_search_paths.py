@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -82,6 +83,10 @@ def test_ours_within_an_archive(launch: Launch, bare_python: str, tmp_path: Path
     program.assert_ends_well()
 
 
+@pytest.mark.skipif(
+    os.environ.get("TINKER_SIDECAR_PORTABLE") == "1",
+    reason="the portable twin asks psutil in the user's process, which finds these modules",
+)
 def test_modules_beside_the_script_are_not_the_sidecars(
     launch: Launch, bare_python: str, tmp_path: Path
 ) -> None:

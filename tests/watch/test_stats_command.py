@@ -22,6 +22,10 @@ go_on()
 """
 
 
+@pytest.mark.skipif(
+    os.environ.get("TINKER_SIDECAR_PORTABLE") == "1",
+    reason="the portable twin looks in the usual places only",
+)
 def test_a_program_that_waits_for_its_server(launch: Launch, slow_server: LocalServer) -> None:
     program = launch(WAITING, server=slow_server)
     program.expect("sampling")

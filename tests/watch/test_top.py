@@ -37,6 +37,10 @@ NEWCOMER = (
 )
 
 
+@pytest.mark.skipif(
+    os.environ.get("TINKER_SIDECAR_PORTABLE") == "1",
+    reason="the portable twin looks in the usual places only",
+)
 def test_two_programs_at_once(launch: Launch) -> None:
     programs = [launch(SAMPLING), launch(SAMPLING)]
     for program in programs:
@@ -51,6 +55,10 @@ def test_two_programs_at_once(launch: Launch) -> None:
     assert listed(programs[0].pid) is None
 
 
+@pytest.mark.skipif(
+    os.environ.get("TINKER_SIDECAR_PORTABLE") == "1",
+    reason="the portable twin looks in the usual places only",
+)
 def test_after_thousands_of_requests(launch: Launch) -> None:
     """When Python has collected its garbage, too."""
     program = launch(SAMPLING.replace("range(20))\nsay", "range(4000))\nsay"))
@@ -73,6 +81,10 @@ def listed_with(finished: int, pid: int) -> dict[str, Any]:
     return found[0]
 
 
+@pytest.mark.skipif(
+    os.environ.get("TINKER_SIDECAR_PORTABLE") == "1",
+    reason="the portable twin looks in the usual places only",
+)
 def test_a_sidecar_that_is_stopped_is_shown_as_such(launch: Launch) -> None:
     stopped, other = launch(SAMPLING), launch(SAMPLING)
     for program in (stopped, other):
