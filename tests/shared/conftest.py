@@ -23,10 +23,13 @@ ROOT = Path(__file__).parents[2]
 
 
 class Program:
-    """A `worker`, which shares a sidecar."""
+    """A `worker`, which shares a sidecar. `before` is code that it runs first."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, before: str = "") -> None:
         command = [sys.executable, "-m", "tests.shared.worker", *arguments]
+        if before:
+            code = f"{before}\nfrom tests.shared.worker import main\nmain()"
+            command[1:3] = ["-c", code]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -140,8 +143,10 @@ def start(place: Place) -> Iterator[Start]:
     """Start a program with a client of its own, or a copy of one that is pickled."""
     with ExitStack() as stack:
 
-        def start(server: LocalServer, key: str = "tml-tests", pickled: str = "") -> Program:
-            program = Program(server.base_url, key, *filter(None, [pickled]))
+        def start(
+            server: LocalServer, key: str = "tml-tests", pickled: str = "", before: str = ""
+        ) -> Program:
+            program = Program(server.base_url, key, *filter(None, [pickled]), before=before)
             stack.callback(program.end)
             return program
 

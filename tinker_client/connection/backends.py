@@ -81,8 +81,10 @@ def _sidecar_host(backend: Backend) -> Host:
 
 
 def _shared_host(backend: Backend) -> Host:
-    if not backend.has_fallen_back and sys.platform != "linux":
-        backend.fall_back("that takes Linux")
+    from tinker_sidecar.system.support import why_not_shared
+
+    if not backend.has_fallen_back and (lacking := why_not_shared()) is not None:
+        backend.fall_back(lacking)
     if backend.has_fallen_back:
         return _sidecar_host(backend)
     from tinker_client.connection.meeting_place import NotSharedError

@@ -1,11 +1,13 @@
-"""Whether this system has what a sidecar needs at all."""
+"""Whether this system has what a sidecar needs at all, and what one that is shared needs besides."""
 
 from __future__ import annotations
 
+import os
 import select
 import socket
+import sys
 
-__all__ = ["why_no_sidecar"]
+__all__ = ["why_no_sidecar", "why_not_shared"]
 
 
 def why_no_sidecar() -> str | None:
@@ -18,3 +20,18 @@ def why_no_sidecar() -> str | None:
         f"no sidecar can run here, as this system has no {' and no '.join(missing)}: sample in process, "
         "without TINKER_SUBPROCESS_SAMPLING; or run this program on Linux, on macOS or in Windows' WSL"
     )
+
+
+def why_not_shared() -> str | None:
+    """Why a sidecar cannot be shared here, so that each process has its own; None where it can.
+
+    It watches the programs that share it by pidfds. Those are Linux's, and even there an old kernel lacks
+    them, and a container may forbid them.
+    """
+    if sys.platform != "linux":
+        return "that takes Linux"
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:  # Python itself may have been built without.
+        return f"that takes pidfds, which are not to be had here ({error})"
+    return None
