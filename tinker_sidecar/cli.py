@@ -24,6 +24,9 @@ _COMMANDS = {
     "report": "make a page that shows where the time went, from a trace",
 }
 
+_WITH_AN_EXTRA = ("top", "report")
+"""Commands that need more than a plain install has. The extra is named as the command is."""
+
 _RUN = """\
 Usage: tinker-sidecar run script.py|-m module [arguments]
 
@@ -52,7 +55,9 @@ def _run(arguments: list[str]) -> None:
 
 
 def _run_typed(name: str, arguments: list[str]) -> None:
-    with exit_if_missing(f"tinker-sidecar {name}", "tinker-sidecar"):
+    # A worker that only samples lacks typer and the packages of the extra: one line brings both.
+    requirement = f"tinker-sidecar[{name}]" if name in _WITH_AN_EXTRA else "tinker-sidecar"
+    with exit_if_missing(f"tinker-sidecar {name}", requirement):
         from tinker_sidecar.typed_command import run_command
 
         command = _load(name)

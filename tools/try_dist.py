@@ -152,13 +152,15 @@ def _sizes(folder: Path, wheel: Path, url: str, *, quick: bool) -> dict[str, flo
     """What each installation weighs, each having been tried."""
     env = Environment(folder / "small")
     sizes = {"sampling": _tried("sampling", env, lambda: _try_small(env, wheel, url))}
+    if not quick:
+        _tried("sampling, then a report", env, lambda: _try_advice(env, url))
     env = Environment(folder / "venv", compiles=not quick)
     sizes["plain"] = _tried("plain", env, lambda: _try_plain(env, wheel, url))
     if not quick:
         env.save_to(folder / "plain")
     for extra in () if quick else EXTRAS:
         env.restore_from(folder / "plain")
-        sizes[extra] = _tried(extra, env, lambda extra=extra: _try_extra(env, wheel, url, extra))
+        sizes[extra] = _tried(extra, env, lambda extra=extra: _try_extra(env, url, extra))
     return sizes
 
 
@@ -194,9 +196,16 @@ def _try_small(env: Environment, wheel: Path, url: str) -> None:
         last = said.splitlines()[-1]
         assert last.endswith(f'pip install "{requirement}"'), f"{what}: {said}"
         print(f"  {last}")
-    assert 'pip install "tinker-sidecar"' in env.run("tinker-sidecar", "top", status=1)
+    for command in ("top", "report"):
+        assert f'pip install "tinker-sidecar[{command}]"' in env.run("tinker-sidecar", command, status=1)
     size = env.size()
     assert size <= LIMIT_OF_SMALL, f"the small install has {size:.0f} MB, more than {LIMIT_OF_SMALL:.0f}"
+
+
+def _try_advice(env: Environment, url: str) -> None:
+    """The line that the small install says for a report is enough for one."""
+    env.install("tinker-sidecar[report]")
+    _report_works(env, url)
 
 
 def _try_plain(env: Environment, wheel: Path, url: str) -> None:
@@ -217,8 +226,9 @@ def _try_plain(env: Environment, wheel: Path, url: str) -> None:
             assert f'pip install "tinker-sidecar[{extra}]"' in lacking(env, url), extra
 
 
-def _try_extra(env: Environment, wheel: Path, url: str, extra: str) -> None:
-    env.install(f"{wheel}[{extra}]")
+def _try_extra(env: Environment, url: str, extra: str) -> None:
+    # By its name, as users are told to: it is on no index, and pip takes the one that is installed.
+    env.install(f"tinker-sidecar[{extra}]")
     _samples_in_both_hosts(env, url)
     for name in [name for name in EXTRAS if name != "all"] if extra == "all" else [extra]:
         WORKS[name](env, url)
