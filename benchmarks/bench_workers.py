@@ -14,7 +14,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.bars import Bar, at_least, at_most
 from harness.benchmark import Benchmark
@@ -31,6 +31,14 @@ SAMPLING = {OWN: "1", SHARED: "shared"}
 EACH = 32
 SLOTS = 64
 GREEDY = 5000
+
+
+class Part(NamedTuple):
+    part: str
+    programs: int = 0
+
+
+CROWD, ALONE, LIGHT, KILLED = Part("crowd"), Part("alone"), Part("a light program"), Part("killed")
 
 
 def main() -> None:
@@ -90,7 +98,7 @@ def crowd(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) -> Non
             "idle_cpu": (held_by_sidecars(folder).cpu_s - idle) / (lasting / 2),
             **held._asdict(),
         }
-        benchmark.runs.add(peer, "crowd", figures)
+        benchmark.runs.add(peer, CROWD, figures)
 
 
 def throttled(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) -> None:
@@ -101,7 +109,7 @@ def throttled(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) ->
                 program.tell("loop", in_flight=EACH * workers // count, seconds=lasting)
             samples = sum(program.hear()["samples"] for program in pool)
             refused = statuses(url)[429]
-            benchmark.runs.add(peer, f"throttled {count}", {"refused_per_sample": refused / samples})
+            benchmark.runs.add(peer, Part("throttled", count), {"refused_per_sample": refused / samples})
 
 
 def alone(benchmark: Benchmark, peer: Peer, lasting: float) -> None:
@@ -109,7 +117,7 @@ def alone(benchmark: Benchmark, peer: Peer, lasting: float) -> None:
         figures = {"round_trip_s": program.ask("loop", in_flight=1, seconds=lasting / 2)["p50_s"]}
         busy = program.ask("loop", in_flight=512, seconds=lasting / 2)
         figures["samples_per_s"] = busy["samples"] / (lasting / 2)
-        benchmark.runs.add(peer, "alone", figures)
+        benchmark.runs.add(peer, ALONE, figures)
 
 
 def beside_a_greedy_one(benchmark: Benchmark, lasting: float) -> None:
@@ -120,7 +128,7 @@ def beside_a_greedy_one(benchmark: Benchmark, lasting: float) -> None:
         beside = light.ask("loop", in_flight=1, seconds=lasting / 2)["p50_s"]
         greedy.hear()
         figures = {"alone_p50_s": by_itself, "beside_p50_s": beside, "times": beside / by_itself}
-        benchmark.runs.add(SHARED, "light", figures)
+        benchmark.runs.add(SHARED, LIGHT, figures)
 
 
 def killed(benchmark: Benchmark, workers: int, lasting: float) -> None:
@@ -132,7 +140,7 @@ def killed(benchmark: Benchmark, workers: int, lasting: float) -> None:
         for sidecar in sidecars(folder):
             sidecar.kill()
         gap = max(program.hear()["longest_gap_s"] for program in pool)
-        benchmark.runs.add(SHARED, "killed", {"resumed_s": gap})
+        benchmark.runs.add(SHARED, KILLED, {"resumed_s": gap})
 
 
 def heartbeats(url: str) -> int:
@@ -164,53 +172,51 @@ def table(benchmark: Benchmark, workers: int) -> Table:
         f"{workers} workers, {EACH} requests in flight each", "client", *columns, "first sample"
     )
     for peer in (OWN, SHARED):
-        cells = [cell(runs.median(peer, "crowd", name), form) for name, form in columns.values()]
-        result.add_row(peer.name, *cells, seconds(runs.median(peer, "crowd", "first_s")))
+        cells = [cell(runs.median(peer, CROWD, name), form) for name, form in columns.values()]
+        result.add_row(peer.name, *cells, seconds(runs.median(peer, CROWD, "first_s")))
     return result
 
 
 def others(benchmark: Benchmark) -> Table:
     runs = benchmark.runs
     result = new_table("A shared sidecar otherwise", "what", "measured")
-    result.add_row("a light program's p50, alone", seconds(runs.median(SHARED, "light", "alone_p50_s")))
+    result.add_row("a light program's p50, alone", seconds(runs.median(SHARED, LIGHT, "alone_p50_s")))
     result.add_row(
-        f"beside one with {GREEDY:,} in flight", seconds(runs.median(SHARED, "light", "beside_p50_s"))
+        f"beside one with {GREEDY:,} in flight", seconds(runs.median(SHARED, LIGHT, "beside_p50_s"))
     )
-    result.add_row(
-        "killed: longest time without a result", seconds(runs.median(SHARED, "killed", "resumed_s"))
-    )
+    result.add_row("killed: longest time without a result", seconds(runs.median(SHARED, KILLED, "resumed_s")))
     for peer in (OWN, SHARED):
-        rate = cell(runs.median(peer, "alone", "samples_per_s"))
-        trip = seconds(runs.median(peer, "alone", "round_trip_s"))
+        rate = cell(runs.median(peer, ALONE, "samples_per_s"))
+        trip = seconds(runs.median(peer, ALONE, "round_trip_s"))
         result.add_row(f"one program, {peer.name}: samples/s, round trip", f"{rate}, {trip}")
     return result
 
 
 def bars(benchmark: Benchmark, workers: int) -> list[Bar]:
     runs = benchmark.runs
-    refused = runs.median(SHARED, f"throttled {workers}", "refused_per_sample")
-    of_one = runs.median(SHARED, "throttled 1", "refused_per_sample")
+    refused = runs.median(SHARED, Part("throttled", workers), "refused_per_sample")
+    of_one = runs.median(SHARED, Part("throttled", 1), "refused_per_sample")
     return [
-        at_most("PSS of all sidecars", 60, runs.median(SHARED, "crowd", "pss_mb"), " MB"),
-        at_most("connections", 100, runs.median(SHARED, "crowd", "connections")),
-        at_most("heartbeats in 10 s", 2, runs.median(SHARED, "crowd", "heartbeats")),
-        at_least("samples/s, part of own sidecars'", 0.95, runs.ratio(SHARED, OWN, "crowd", "samples_per_s")),
+        at_most("PSS of all sidecars", 60, runs.median(SHARED, CROWD, "pss_mb"), " MB"),
+        at_most("connections", 100, runs.median(SHARED, CROWD, "connections")),
+        at_most("heartbeats in 10 s", 2, runs.median(SHARED, CROWD, "heartbeats")),
+        at_least("samples/s, part of own sidecars'", 0.95, runs.ratio(SHARED, OWN, CROWD, "samples_per_s")),
         at_most("refusals a sample, × one process's", 1.1, refused / of_one if refused and of_one else None),
         at_most(
-            "a light program's p50 beside a greedy one, × alone", 1.5, runs.median(SHARED, "light", "times")
+            "a light program's p50 beside a greedy one, × alone", 1.5, runs.median(SHARED, LIGHT, "times")
         ),
-        at_most("killed: longest time without a result", 3, runs.median(SHARED, "killed", "resumed_s"), " s"),
-        at_most("first sample of a further worker", 0.1, runs.median(SHARED, "crowd", "first_s"), " s"),
-        at_most("CPU when idle, of a core", 0.01, runs.median(SHARED, "crowd", "idle_cpu")),
+        at_most("killed: longest time without a result", 3, runs.median(SHARED, KILLED, "resumed_s"), " s"),
+        at_most("first sample of a further worker", 0.1, runs.median(SHARED, CROWD, "first_s"), " s"),
+        at_most("CPU when idle, of a core", 0.01, runs.median(SHARED, CROWD, "idle_cpu")),
         at_most(
             "one program: round trip, × own sidecar's",
             1.03,
-            runs.ratio(SHARED, OWN, "alone", "round_trip_s"),
+            runs.ratio(SHARED, OWN, ALONE, "round_trip_s"),
         ),
         at_least(
             "one program: samples/s, part of own sidecar's",
             0.97,
-            runs.ratio(SHARED, OWN, "alone", "samples_per_s"),
+            runs.ratio(SHARED, OWN, ALONE, "samples_per_s"),
         ),
     ]
 
@@ -224,7 +230,7 @@ def plot(benchmark: Benchmark, workers: int) -> None:
             "samples_per_s": "samples per second",
         }
         for axes, (name, label) in zip(panels, names.items(), strict=True):
-            values = [benchmark.runs.median(peer, "crowd", name) or 0.0 for peer in (OWN, SHARED)]
+            values = [benchmark.runs.median(peer, CROWD, name) or 0.0 for peer in (OWN, SHARED)]
             axes.bar(["own", "shared"], values, color=[OWN.colour, SHARED.colour])
             axes.set_ylabel(label)
 
