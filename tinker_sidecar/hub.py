@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 
@@ -62,7 +63,7 @@ class Hub:
         self._accounts = Accounts()
         self._seats: dict[int, tuple[Attach, ServedEngine]] = {}
         """By the number that a program has here."""
-        self._numbers = iter(range(1, sys.maxsize))
+        self._numbers = count(1)
         self._ends = asyncio.Event()
         self._nobody: asyncio.TimerHandle | None = None
         set_up_logging(self._outboxes)
@@ -226,10 +227,9 @@ def _peer(writer: asyncio.StreamWriter) -> tuple[int, int, int]:
 
 def _is_same_file(path: Path, own: os.stat_result) -> bool:
     try:
-        found = path.lstat()
+        return os.path.samestat(path.lstat(), own)
     except OSError:
         return False
-    return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
 
 
 def _line(message: msgspec.Struct) -> bytes:

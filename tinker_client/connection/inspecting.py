@@ -23,9 +23,8 @@ __all__ = ["ask_for_request_id", "ask_for_stats"]
 
 _PATIENCE = 2.0
 """Seconds until an engine counts as one that does not answer: it does so at once."""
-
-
 _PATIENCE_ON_A_LOOP = 0.1
+"""The same where waiting holds up an event loop."""
 
 
 class _Past:

@@ -40,9 +40,8 @@ class MeetingPlace:
     """
 
     def __init__(self, group: str) -> None:
-        self.group = group
         self.folder = _folder(group)
-        self._make()
+        self.make()
 
     @contextmanager
     def locked(self, deadline: float) -> Iterator[bool]:
@@ -84,10 +83,10 @@ class MeetingPlace:
             there = (self.folder / LOCK).lstat()
         except OSError:
             return False
-        ours = os.fstat(descriptor)
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        return os.path.samestat(there, os.fstat(descriptor))
 
-    def _make(self) -> None:
+    def make(self) -> None:
+        """Have the folder, which a sidecar that ends removes. Raises `NotSharedError` if it is not safe."""
         with suppress(FileExistsError):
             self.folder.mkdir(_ACCESS)
         found = self.folder.lstat()
@@ -95,10 +94,6 @@ class MeetingPlace:
             raise NotSharedError(f"{self.folder} is not a folder of this user's")
         if stat.S_IMODE(found.st_mode) != _ACCESS:
             raise NotSharedError(f"{self.folder} may be entered by others, or not by its owner")
-
-    def again(self) -> None:
-        """Make the folder anew, if a sidecar that ended has removed it."""
-        self._make()
 
 
 def _folder(group: str) -> Path:

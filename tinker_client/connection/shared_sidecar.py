@@ -78,7 +78,7 @@ def _attach(place: MeetingPlace, watching: Watching, linger: float) -> tuple[soc
             return attached
         with place.locked(deadline) as is_there:
             if not is_there:
-                place.again()
+                place.make()
             elif not _answers(place):
                 _start(place, linger)
         if monotonic() > deadline:
