@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from tinker_client.errors import TinkerError
+from tinker_client.passing_variables import how_to_pass
 from tinker_client.proxies import proxy_for
 from tinker_sidecar.credentials import fits_header, is_one_word, without_password
 from tinker_sidecar.ipc.protocol import ServiceConfig
@@ -239,7 +240,7 @@ def _not_for(base_url: str) -> str:
     return (
         f"the handle's server is {without_password(base_url)}, but the credentials of this process are for "
         f"{without_password(_configured_base_url())}: pass from_sampler_handle(handle, api_key=...), or set "
-        "TINKER_BASE_URL to the handle's server if it is yours"
+        "TINKER_BASE_URL to the handle's server if it is yours." + how_to_pass("TINKER_BASE_URL")
     )
 
 
@@ -347,6 +348,10 @@ class _StoredCredentials(msgspec.Struct):
     keys: dict[str, _StoredKey] = {}
 
 
+def _no_key() -> TinkerError:
+    return TinkerError(_NO_KEY + how_to_pass("TINKER_API_KEY"))
+
+
 def _stored_key(base_url: str) -> str:
     """The default key of `tinker auth login`, whose file other tools write."""
     from pathlib import Path
@@ -355,10 +360,10 @@ def _stored_key(base_url: str) -> str:
         path = Path("~/.tinker/credentials.json").expanduser()
         stored = msgspec.json.decode(path.read_bytes(), type=_StoredCredentials)
     except (OSError, RuntimeError):
-        raise TinkerError(_NO_KEY) from None  # No such file, or no home to look in.
+        raise _no_key() from None  # No such file, or no home to look in.
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TinkerError(f"cannot read {path}: {error}") from None
     record = stored.keys.get(stored.default or "")
     if record is None:
-        raise TinkerError(_NO_KEY)
+        raise _no_key()
     return _checked_key(record.key, f"the default key in {path}", base_url)

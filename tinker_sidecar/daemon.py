@@ -12,6 +12,7 @@ import uvloop
 
 from tinker_sidecar.ipc.handshake import Greeting, Hello
 from tinker_sidecar.processes.exits import remove_folder
+from tinker_sidecar.processes.folder_keeper import keep_folder
 from tinker_sidecar.processes.parent import watch_parent
 
 __all__ = ["main"]
@@ -26,6 +27,7 @@ def main() -> None:
         hello = msgspec.json.decode(sys.stdin.buffer.readline(), type=Hello)
     except msgspec.DecodeError:
         sys.exit("the sidecar is started by tinker_client, with TINKER_SUBPROCESS_SAMPLING=1, not by hand")
+    _keeper = keep_folder(hello.folder)  # Until this process ends.
     try:
         uvloop.run(_serve(hello))
     finally:

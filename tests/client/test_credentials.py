@@ -195,3 +195,34 @@ def test_no_home(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", os.devnull)
     with pytest.raises(TinkerError, match="no API key"):
         ServiceClient(base_url=server.base_url)
+
+
+# What the message says of the process that has no key
+
+
+@pytest.mark.parametrize(
+    ("mark", "advice"),
+    [
+        ("RAY_RAYLET_PID", 'ray.init(runtime_env={"env_vars": {"TINKER_API_KEY": ...}})'),
+        ("SLURM_JOB_ID", "--export=ALL,TINKER_API_KEY"),
+        ("OMPI_COMM_WORLD_RANK", "-x TINKER_API_KEY"),
+        ("TORCHELASTIC_RUN_ID", "set TINKER_API_KEY on each node"),
+    ],
+)
+def test_how_its_launcher_is_told_to_pass_one_on(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, mark: str, advice: str
+) -> None:
+    monkeypatch.setenv("HOME", os.devnull)
+    monkeypatch.setenv(mark, "1")
+    with pytest.raises(TinkerError) as caught:
+        ServiceClient(base_url=server.base_url)
+    assert advice in str(caught.value)
+
+
+def test_without_a_launcher_nothing_is_said_of_one(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", os.devnull)
+    with pytest.raises(TinkerError) as caught:
+        ServiceClient(base_url=server.base_url)
+    assert str(caught.value).endswith('use ServiceClient(base_url="local").')

@@ -9,7 +9,11 @@ __all__ = ["Restarts"]
 
 
 class Restarts:
-    """Allows five restarts a minute: the first at once, each further one after a longer pause."""
+    """Allows five restarts a minute, each after a longer pause than the one before.
+
+    There is one before the first, too: what killed a sidecar may be about to kill this process as well, as
+    Ray and a container's end do, and one that is half started then would leave its folder behind.
+    """
 
     MOST = 5
     WITHIN = 60.0
@@ -27,4 +31,4 @@ class Restarts:
         if count == self.MOST:
             return None
         self._times.append(now)
-        return self._FIRST_PAUSE * 2 ** (count - 1) if count else 0.0
+        return self._FIRST_PAUSE * 2**count

@@ -11,6 +11,7 @@ import msgspec
 
 from tinker_client.connection.meeting_place import MeetingPlace, NotSharedError
 from tinker_client.connection.sidecar_process import HTTP_THREADS
+from tinker_client.connection.socket_folder import remove_left_folders
 from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.ipc.shared import ATTACH, LOG, LONGEST_LINE, Attach, Attached, HubHello, Started
 from tinker_sidecar.ipc.watching import Watching
@@ -150,6 +151,7 @@ def _line(connection: socket.socket) -> bytes:
 def _start(place: MeetingPlace, linger: float) -> None:
     """Start one, and wait until it listens. Under the lock."""
     place.count_start()
+    remove_left_folders(str(place.folder.parent))
     with contextlib.suppress(FileNotFoundError):
         (place.folder / ATTACH).unlink()
     try:

@@ -24,7 +24,7 @@ from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.system import LONGEST_SOCKET_PATH
 from tinker_sidecar.system.locks import lock
 
-__all__ = ["create_locked_log", "make_socket_folder", "open_log", "unfit_place"]
+__all__ = ["create_locked_log", "make_socket_folder", "open_log", "remove_left_folders", "unfit_place"]
 
 _LOG = "log"
 _LONGEST = LONGEST_SOCKET_PATH - len("/a-socket's-name")
@@ -46,7 +46,7 @@ def make_socket_folder() -> str:
         try:
             reason = unfit_place(parent, len(f"/{FOLDER_PREFIX}12345678"))
             if reason is None:
-                _remove_left_folders(parent)
+                remove_left_folders(parent)
                 return tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)
         except OSError as error:
             reason = f"{errno.errorcode.get(error.errno or 0, '')} {error.strerror}"
@@ -106,7 +106,7 @@ def _open_to_others(parent: str) -> str | None:
     return None
 
 
-def _remove_left_folders(parent: str) -> None:
+def remove_left_folders(parent: str) -> None:
     """Remove the folders of sidecars that were killed along with their parents, as by a container's end."""
     for folder in own_folders(parent):
         with contextlib.suppress(OSError):  # Its log is locked, or not there.
@@ -130,8 +130,12 @@ def _remove_unless_shared(folder: Path) -> None:
 
 def _remove_unless_locked(folder: Path) -> None:
     """Raises `OSError` if the log in `folder` is locked, which means that its sidecar lives."""
-    # Opening a FIFO that somebody has put there would block without O_NONBLOCK.
-    log = os.open(folder / _LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        # Opening a FIFO that somebody has put there would block without O_NONBLOCK.
+        log = os.open(folder / _LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        folder.rmdir()  # If it is empty, whoever made it or was about to remove it has been killed.
+        return
     try:
         if stat.S_ISREG(os.fstat(log).st_mode):
             lock(log)

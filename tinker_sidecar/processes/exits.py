@@ -56,7 +56,9 @@ def remove_folder(folder: str) -> None:
     One that is empty can be removed by a process that has no descriptor left, too: to list it takes one.
     """
     with contextlib.suppress(OSError):
-        for name in listdir(folder):  # noqa: PTH208  # `Path` looks for all three when it is called.
+        names = listdir(folder)  # noqa: PTH208  # `Path` looks for all three when it is called.
+        # The log last: what is left if this process is killed meanwhile is known by it as a sidecar's.
+        for name in sorted(names, key="log".__eq__):
             unlink(f"{folder}/{name}")  # noqa: PTH108
     with contextlib.suppress(OSError):
         rmdir(folder)  # noqa: PTH106
