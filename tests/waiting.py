@@ -14,13 +14,15 @@ PATIENCE = 30.0
 failure names the wait, and far above what anything here takes on a busy machine."""
 
 
-def wait_until(condition: Callable[[], object], *, show: Callable[[], object] | None = None) -> None:
+def wait_until(
+    condition: Callable[[], object], *, show: Callable[[], object] | None = None, patience: float = PATIENCE
+) -> None:
     """Return once `condition` holds. When it never does, the test fails, with what `show` returns then."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             shown = "" if show is None else f": {show()}"
-            raise AssertionError(f"still not so after {PATIENCE:g} s{shown}")
+            raise AssertionError(f"still not so after {patience:g} s{shown}")
         time.sleep(0.02)
 
 

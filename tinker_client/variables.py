@@ -32,6 +32,7 @@ KNOWN = frozenset(
         # Of this project's own tests and tools.
         "TINKER_SIDECAR_COMPAT",
         "TINKER_SIDECAR_INTEROP_CACHE",
+        "TINKER_SIDECAR_RAY",
     }
 )
 
