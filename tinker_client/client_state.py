@@ -36,7 +36,8 @@ class _SamplingClientPickleState:
     sampling_session_id: str
     base_model: str | None
     retry_config: RetryConfig
-    subprocess_sampling: SubprocessSampling
+    subprocess_sampling: SubprocessSampling | None
+    """None: as the environment of that process says."""
 
     def to_handle(self) -> str:
         """The string that `SamplingClient.get_sampler_handle` gives."""
@@ -45,7 +46,7 @@ class _SamplingClientPickleState:
             session_id=self.session_id,
             sampling_session_id=self.sampling_session_id,
             base_model=self.base_model,
-            subprocess_sampling=self.subprocess_sampling,
+            subprocess_sampling=self.subprocess_sampling or False,
             is_local=self.settings.is_local,
         )
         return base64.urlsafe_b64encode(msgspec.json.encode(fields)).decode()
@@ -63,5 +64,6 @@ class _SamplingClientPickleState:
             sampling_session_id=fields.sampling_session_id,
             base_model=fields.base_model,
             retry_config=RetryConfig(),
-            subprocess_sampling=fields.subprocess_sampling,
+            # An official client's handle has False, whatever is wanted here.
+            subprocess_sampling=fields.subprocess_sampling or None,
         )

@@ -28,6 +28,7 @@ __all__ = [
     "sidecar_group",
     "subprocess_sampling",
     "switch",
+    "wanted_sampling",
 ]
 
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,23}")
@@ -60,6 +61,11 @@ def subprocess_sampling() -> SubprocessSampling:
         sidecar_group()  # Called for its error: a name that will not do is to be told at once.
         return SHARED
     return switch("TINKER_SUBPROCESS_SAMPLING", or_else=f", or {SHARED!r} for one that processes share")
+
+
+def wanted_sampling() -> SubprocessSampling | None:
+    """What `subprocess_sampling` says, or None where the variable is not set, so that nothing is wanted."""
+    return subprocess_sampling() if os.environ.get("TINKER_SUBPROCESS_SAMPLING", "").strip() else None
 
 
 def sidecar_group() -> str:

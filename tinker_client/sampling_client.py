@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tinker_client.client_state import _SamplingClientPickleState
-from tinker_client.config import SHARED, SubprocessSampling
+from tinker_client.config import SHARED, SubprocessSampling, wanted_sampling
 from tinker_client.connection.backends import fork_count, get_backend
 from tinker_client.connection.inspecting import ask_for_stats
 from tinker_client.connection.pending_request import PendingRequest
@@ -88,7 +88,7 @@ class SamplingClient(SelfFuture):
         base_model: str | None = None,
         model_path: str | None = None,
         retry_config: RetryConfig | None = None,
-        subprocess_sampling: SubprocessSampling,
+        subprocess_sampling: SubprocessSampling | None,
     ) -> None:
         self._retry_config = RetryConfig.coerce(retry_config)
         self._subprocess_sampling = subprocess_sampling
@@ -421,11 +421,11 @@ def _known_base_model(info: SamplerInfo) -> str:
 
 
 def _unpickle_sampling_client(client_class: type[_Client], state: _SamplingClientPickleState) -> _Client:
-    backend = get_backend(sidecar=state.subprocess_sampling)
+    sampling = wanted_sampling() if state.subprocess_sampling is None else state.subprocess_sampling
     return client_class(
-        attach_session(backend, state.settings, state.session_id),
+        attach_session(get_backend(sidecar=sampling), state.settings, state.session_id),
         sampling_session_id=state.sampling_session_id,
         base_model=state.base_model,
         retry_config=state.retry_config,
-        subprocess_sampling=state.subprocess_sampling,
+        subprocess_sampling=sampling,
     )

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
-from tinker_client.config import SHARED, Settings, SubprocessSampling
-from tinker_client.config import subprocess_sampling as asked_sampling
+from tinker_client.config import SHARED, Settings, SubprocessSampling, wanted_sampling
 from tinker_client.connection.backends import get_backend
 from tinker_client.connection.sharing import create_session
 from tinker_client.futures import APIFuture, InterruptibleFuture, awaited
@@ -72,7 +71,8 @@ class ServiceClient:
         Kept for code that sets it: the engine knows how long to wait for an answer.
     subprocess_sampling
         Whether to sample through a sidecar, or "shared" for one that all processes of this user share.
-        None: as `TINKER_SUBPROCESS_SAMPLING` says.
+        None: as `TINKER_SUBPROCESS_SAMPLING` says. If that is not set either, copies of the clients in other
+        processes, such as Ray's workers, do as it says there.
 
     Raises
     ------
@@ -243,9 +243,9 @@ class ServiceClient:
         return session.backend.call(lambda call: Query(call, session.id))
 
 
-def _where(wanted: SubprocessSampling | None) -> SubprocessSampling:
+def _where(wanted: SubprocessSampling | None) -> SubprocessSampling | None:
     if wanted is None:
-        return asked_sampling()
+        return wanted_sampling()
     if wanted not in (True, False, SHARED):
         raise wrong_value("subprocess_sampling", f"True, False or {SHARED!r}", wanted)
     return wanted

@@ -105,6 +105,57 @@ def test_a_forked_child_is_a_copy(sampling_client: SamplingClient) -> None:
     assert sample(sampling_client) == TOKENS
 
 
+MODE_OF_PICKLE = """
+import base64, pickle, sys
+print(repr(pickle.loads(base64.b64decode(sys.argv[1])).result()).rpartition(", ")[2])
+"""
+MODE_OF_HANDLE = """
+import sys
+from tinker_client import SamplingClient
+print(repr(SamplingClient.from_sampler_handle(sys.argv[1]).result()).rpartition(", ")[2])
+"""
+
+
+@pytest.mark.parametrize("there", ["", "0", "1"])
+@pytest.mark.parametrize(
+    ("here", "argument", "mode"),
+    [
+        # Nothing is said here, as in a driver of Ray's: it is as the worker's environment says.
+        ("", None, {"": "in process>", "0": "in process>", "1": "sidecar>"}),
+        ("", False, dict.fromkeys(["", "0", "1"], "in process>")),
+        ("0", None, dict.fromkeys(["", "0", "1"], "in process>")),
+        ("", True, dict.fromkeys(["", "0", "1"], "sidecar>")),
+    ],
+)
+def test_whether_a_copy_samples_through_a_sidecar(
+    sim_server: LocalServer,
+    monkeypatch: pytest.MonkeyPatch,
+    here: str,
+    argument: bool | None,
+    mode: dict[str, str],
+    there: str,
+) -> None:
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", here)
+    service_client = ServiceClient(
+        base_url=sim_server.base_url, api_key="tml-tests", subprocess_sampling=argument
+    )
+    client = service_client.create_sampling_client(base_model=MODEL)
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", there)
+    assert in_another_process(MODE_OF_PICKLE, as_text(client)) == mode[there]
+
+
+@pytest.mark.parametrize(("there", "mode"), [("", "in process>"), ("1", "sidecar>")])
+def test_whether_the_client_of_a_handle_does(
+    sim_server: LocalServer, monkeypatch: pytest.MonkeyPatch, there: str, mode: str
+) -> None:
+    service_client = ServiceClient(base_url=sim_server.base_url, api_key="tml-tests")
+    handle = service_client.create_sampling_client(base_model=MODEL).get_sampler_handle()
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", there)
+    monkeypatch.setenv("TINKER_BASE_URL", sim_server.base_url)
+    monkeypatch.setenv("TINKER_API_KEY", "tml-tests")
+    assert in_another_process(MODE_OF_HANDLE, handle) == mode
+
+
 # What travels
 
 

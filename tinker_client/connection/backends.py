@@ -32,8 +32,11 @@ _inherited: list[object] = []
 """A forked child's copies of its parent's backends, kept: destructors would touch what is the parent's."""
 
 
-def get_backend(*, sidecar: SubprocessSampling) -> Backend:
-    """This process's backend: the engine on a thread, in its own sidecar, or in one that is shared."""
+def get_backend(*, sidecar: SubprocessSampling | None) -> Backend:
+    """This process's backend: the engine on a thread, in its own sidecar, or in one that is shared.
+
+    None, for want of a wish, is on a thread.
+    """
     with _lock:
         sidecar = sidecar or _http_runtime_lost
         backend = _backends.get(sidecar)

@@ -31,4 +31,4 @@ class Restarts:
         if count == self.MOST:
             return None
         self._times.append(now)
-        return self._FIRST_PAUSE * 2**count
+        return self._FIRST_PAUSE * (1 << count)
