@@ -20,7 +20,7 @@ run_benchmarks = set -e; for name in $(BENCHMARKS); do echo "==> benchmarks/benc
 	$(python) "benchmarks/bench_$$name.py" $(1) $(BENCH_ARGS); done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-portable interop compat lint format docs bench bench-quick soak dist try-dist clean
+.PHONY: help demo test test-portable interop compat ray lint format docs bench bench-quick soak dist try-dist clean
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ compat: $(VENV)/installed-dev  ## every tested version of the official SDK throu
 	@echo "==> Running the drop-in's tests with each of them, and programs of others with the newest"
 	@TINKER_SIDECAR_COMPAT="$(or $(VERSIONS),$(shell sed -n 's/^TESTED = (\(.*\))/\1/p' tinker_client/official/sdk.py | tr -d '",'))" \
 		$(python) -m pytest -m interop tests/official $(TEST_ARGS)
+
+ray: $(VENV)/installed-dev  ## actors and tasks on a real Ray of three nodes on this machine; installs it first (five minutes)
+	@echo "==> Running the tests with Ray"
+	@TINKER_SIDECAR_RAY=1 $(python) -m pytest -m interop tests/ray $(TEST_ARGS)
 
 lint: $(VENV)/installed-dev  ## ruff, and mypy for Linux and macOS
 	@echo "==> Checking with ruff and mypy"

@@ -16,7 +16,7 @@ import pytest
 
 from tests.official.environment import last_line, official_environment, run
 from tinker_client.local_server import LocalServer
-from tinker_sidecar.local_server.engines.sim import BASE_MODEL, expected_tokens
+from tinker_sidecar.local_server.engines.sim import BASE_MODEL
 from tools.official_sdk import VERSIONS, python_with
 
 pytestmark = [
@@ -79,10 +79,3 @@ def test_what_the_cookbook_captures(sim_server: LocalServer, launcher: list[str]
     assert (official, recorded) == ("_AwaitableFutureCompatWrapper", [4, ["ok"]])
     assert told["uninstrumented"] == ["RoutedFuture", 0, []]
     assert "samples through the sidecar" in told["status"]
-
-
-def test_rays_workers_inherit_it(sim_server: LocalServer) -> None:
-    python = python_with(VERSIONS[-1], "ray", ours=True)
-    program = Path(__file__).with_name("ray_workers.py")
-    command = [python, "-m", "tinker_client", program, sim_server.base_url, BASE_MODEL]
-    assert last_line(run(command)) == [["RoutedFuture", expected_tokens(range(100, 110), 5, 0, 8)]] * 2

@@ -138,7 +138,7 @@ def node_lost(client: SamplingClient) -> None:
     """A node goes with its actors while those of another have requests under way."""
     staying, lost = (
         [SyncActor.options(resources={node: 1}, num_cpus=0).remote(client) for _ in range(2)]
-        for node in ("node0", f"lost-{os.environ['TINKER_SUBPROCESS_SAMPLING']}")
+        for node in ("node0", f"lost-{sys.argv[-1]}")
     )
     ray.get([actor.sample.remote() for actor in staying])
     for actor in lost:
@@ -179,9 +179,8 @@ def main() -> None:
     variables = {"TINKER_SUBPROCESS_SAMPLING": sampling, "TINKER_BASE_URL": url}
     if run is not no_key:
         variables["TINKER_API_KEY"] = os.environ["TINKER_API_KEY"]
-    os.environ.update(variables)
     ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": variables})
-    run(ServiceClient().create_sampling_client(base_model=MODEL))
+    run(ServiceClient(base_url=url).create_sampling_client(base_model=MODEL))
 
 
 if __name__ == "__main__":
