@@ -24,6 +24,10 @@ class _HandleFields(msgspec.Struct):
     is_local: bool = False
 
 
+# Made here and not on first use, as msgspec crashes if threads first use a type at the same time.
+_decode_handle = msgspec.json.Decoder(_HandleFields).decode
+
+
 @dataclass(frozen=True)
 class _SamplingClientPickleState:
     """All it takes to make a copy of a sampling client in another process.
@@ -55,7 +59,7 @@ class _SamplingClientPickleState:
     def from_handle(cls, handle: str, api_key: str | None) -> _SamplingClientPickleState:
         """The state that such a string stands for. Raises as `SamplingClient.from_sampler_handle` does."""
         try:
-            fields = msgspec.json.decode(base64.urlsafe_b64decode(handle), type=_HandleFields)
+            fields = _decode_handle(base64.urlsafe_b64decode(handle))
         except (ValueError, TypeError, msgspec.DecodeError) as error:
             raise ValueError(f"not a sampler handle: {error}") from None
         return cls(

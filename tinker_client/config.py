@@ -354,6 +354,10 @@ class _StoredCredentials(msgspec.Struct):
     keys: dict[str, _StoredKey] = {}
 
 
+# Made here and not on first use, as msgspec crashes if threads first use a type at the same time.
+_decode_credentials = msgspec.json.Decoder(_StoredCredentials).decode
+
+
 def _no_key() -> TinkerError:
     return TinkerError(_NO_KEY + how_to_pass("TINKER_API_KEY"))
 
@@ -364,7 +368,7 @@ def _stored_key(base_url: str) -> str:
 
     try:
         path = Path("~/.tinker/credentials.json").expanduser()
-        stored = msgspec.json.decode(path.read_bytes(), type=_StoredCredentials)
+        stored = _decode_credentials(path.read_bytes())
     except (OSError, RuntimeError):
         raise _no_key() from None  # No such file, or no home to look in.
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -35,6 +35,9 @@ class _Past:
     """When it was first asked without an answer, by `monotonic`."""
 
 
+# Prepares the type. msgspec does that on first use otherwise, and crashes if threads do so at the same time.
+msgspec.msgpack.Decoder(Stats)
+
 _pasts: weakref.WeakKeyDictionary[Backend, _Past] = weakref.WeakKeyDictionary()
 
 

@@ -68,6 +68,10 @@ class GetServerCapabilitiesResponse(Model, frozen=True, kw_only=True):
             ) from None
 
 
+# Prepares the types. msgspec does that on first use otherwise, and crashes if threads do so at the same time.
+msgspec.msgpack.Decoder(GetServerCapabilitiesResponse)
+
+
 def _model(index: int, model: object) -> SupportedModel:
     if isinstance(model, SupportedModel | dict):
         return msgspec.convert(model, SupportedModel)

@@ -31,6 +31,7 @@ StopReason: TypeAlias = Literal["length", "stop"]
 """Why sampling stopped: at `max_tokens`, or at a stop string, a stop token or the end of the sequence."""
 
 _set = object.__setattr__
+_decode = msgspec.msgpack.Decoder(protocol.PackedSequence).decode
 
 
 class SampledSequence(View):
@@ -175,7 +176,7 @@ def view_sequence(wire: protocol.PackedSequence, exact: dict[str, Any] | None = 
 
 
 def _unpickle(encoded: bytes, exact: dict[str, Any] | None) -> SampledSequence:
-    return view_sequence(msgspec.msgpack.decode(encoded, type=protocol.PackedSequence), exact)
+    return view_sequence(_decode(encoded), exact)
 
 
 def one_of(name: str, listed: Any, array: Any) -> Any:

@@ -27,6 +27,7 @@ TensorDtype: TypeAlias = Literal["int64", "float32"]
 """What a tensor's values are."""
 
 _set = object.__setattr__
+_decode = msgspec.msgpack.Decoder(protocol.PackedTensor).decode
 
 _SIZES = {"int64": 8, "float32": 4}
 _KINDS = {"int64": "iu", "float32": "fiu"}
@@ -218,7 +219,7 @@ class TensorData(View):
 
 def _unpickle(encoded: bytes) -> TensorData:
     tensor = TensorData.__new__(TensorData)
-    _set(tensor, "_wire", msgspec.msgpack.decode(encoded, type=protocol.PackedTensor))
+    _set(tensor, "_wire", _decode(encoded))
     return tensor
 
 
