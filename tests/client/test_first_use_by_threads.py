@@ -38,7 +38,8 @@ service_client.get_server_capabilities()
 client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")
 prompt = types.ModelInput.from_ints([1, 2, 3])
 response = client.sample(prompt, 2, types.SamplingParams(max_tokens=4), True, 2).result(30)
-for value in (client, prompt, response, *response.samples, types.TensorData(data=[1], dtype="int64", shape=[1])):
+tensor = types.TensorData(data=[1], dtype="int64", shape=[1])
+for value in (client, prompt, response, *response.samples, tensor):
     repr(pickle.loads(pickle.dumps(value)))
 response.samples[0].tokens, response.prompt_logprobs, response.topk_prompt_logprobs
 client.compute_logprobs(prompt).result(30)
