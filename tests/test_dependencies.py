@@ -26,7 +26,7 @@ PROJECT = PYPROJECT["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 OWN = PROJECT["name"]
 
-USERS_OWN = {"certifi", "httpx", "pydantic-core", "tinker", "tml-renderers", "tml-tokenizers", "trio"}
+USERS_OWN = {"certifi", "httpx", "pydantic-core", "ray", "tinker", "tml-renderers", "tml-tokenizers", "trio"}
 """Imported only where a program has brought them itself."""
 NOT_IMPORTED_BY_US = {"httptools", "py-spy"}
 """uvicorn imports the one for us, and the other is a program."""
