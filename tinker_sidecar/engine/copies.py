@@ -42,8 +42,7 @@ class Copies:
         clone = self._clones.setdefault(likes, _Clone())
         async with clone.lock:
             if not clone.free:
-                number = await new_clone()
-                clone.number = number
+                clone.number = await new_clone()
                 clone.free = [first + share * NUMBERS_OF_A_COPY for share in reversed(range(_MOST))]
             return clone.number, clone.free.pop()
 
@@ -61,8 +60,8 @@ class Copies:
         poller.users.remove(user)
         if not poller.users:
             del self._pollers[likes, clone]
-            if all(others != likes for others, _ in self._pollers):
-                self._clones.pop(likes, None)
+            if likes in self._clones and all(others != likes for others, _ in self._pollers):
+                del self._clones[likes]
             await poller.close(says_farewell=says_farewell)
 
 
