@@ -97,7 +97,7 @@ def test_a_stuck_result_holds_up_no_other(connect: Connect) -> None:
 def test_an_answer_that_never_comes(connect_in: Connect) -> None:
     """Both routes answer at once when all is well, so a wait of a minute would be a minute lost.
 
-    It is 20 s all the same, waited for in both hosts and on both routes at once.
+    It is 20 s all the same, waited for in all hosts and on both routes at once.
     """
     clients = [
         connect_in(host, *option("fault", f"{route}:hang,after=5,first=3")).sampling_client()

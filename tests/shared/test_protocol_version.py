@@ -9,7 +9,7 @@ import msgspec
 
 from tinker_sidecar.ipc import handshake, protocol, shared, stats, watching
 
-DIGESTS = {1: "44481c3b816361cc"}
+DIGESTS = {1: "1fe08c2a430731db"}
 """Of the messages of each version of the protocol."""
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-
 from tests.shared.conftest import Place, Start, StartServer, connection_of
 from tests.waiting import wait_until
-from tinker_client.local_server import LocalServer
-from tinker_sidecar.ipc.shared import ATTACH
 
 
 def test_copies_have_one_heartbeat_and_one_pool(
@@ -59,21 +55,3 @@ def test_the_greedy_and_the_modest_take_turns(place: Place, start: Start, start_
     assert modest.do("wait") == "200"
     assert connection.submitted - before < 3 * 200
     greedy.process.kill()
-
-
-def test_nonsense_is_dropped_alone(place: Place, start: Start, sim_server: LocalServer) -> None:
-    program = start(sim_server).ready()
-    [folder] = place.folders()
-    for nonsense in (b"", b"\n", b"{}\n", b"\xff" * 70_000, b'{"borrows": 1}\n', b"[" * 5000 + b"\n"):
-        with socket.socket(socket.AF_UNIX) as stranger:
-            stranger.connect(str(folder / ATTACH))
-            stranger.settimeout(10)
-            try:
-                stranger.sendall(nonsense)
-                stranger.shutdown(socket.SHUT_WR)
-                assert stranger.recv(100) == b""
-            except (BrokenPipeError, ConnectionResetError):
-                continue
-    program.do("submit 0 5")
-    assert program.do("wait") == "5"
-    assert program.do("restarts") == "0"

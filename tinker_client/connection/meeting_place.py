@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinker_client.connection.socket_folder import unfit_place
+from tinker_sidecar.ipc import shared
 from tinker_sidecar.ipc.folders import places
-from tinker_sidecar.ipc.shared import LOCK, PROTOCOL, SHARED_PREFIX, STARTS
+from tinker_sidecar.ipc.shared import LOCK, SHARED_PREFIX, STARTS
 from tinker_sidecar.system.locks import lock
 
 __all__ = ["MeetingPlace", "NotSharedError"]
@@ -34,13 +35,14 @@ class MeetingPlace:
     """The one of this user and `group` on this machine, made if it is not there.
 
     It belongs to a version of the protocol, and to the namespaces that this process is in: containers on one
-    machine do not see each other's processes, though they may share a folder.
+    machine do not see each other's processes, or servers, though they may share a folder.
 
     Raises `NotSharedError` if there is none that is safe.
     """
 
     def __init__(self, group: str) -> None:
-        self.folder = _folder(group)
+        self.protocol = shared.PROTOCOL
+        self.folder = _folder(group, self.protocol)
         self.make()
 
     @contextmanager
@@ -96,9 +98,10 @@ class MeetingPlace:
             raise NotSharedError(f"{self.folder} may be entered by others, or not by its owner")
 
 
-def _folder(group: str) -> Path:
-    namespaces = hashlib.sha256("".join(map(_namespace, ("pid", "mnt", "user"))).encode()).hexdigest()[:8]
-    name = f"{SHARED_PREFIX}{os.geteuid()}-{group}-{PROTOCOL}-{namespaces}"
+def _folder(group: str, protocol: int) -> Path:
+    kinds = "pid", "mnt", "user", "net"
+    namespaces = hashlib.sha256("".join(map(_namespace, kinds)).encode()).hexdigest()[:8]
+    name = f"{SHARED_PREFIX}{os.geteuid()}-{group}-{protocol}-{namespaces}"
     reasons = []
     for place in (os.environ.get("XDG_RUNTIME_DIR") or "", *places()):
         if not place:

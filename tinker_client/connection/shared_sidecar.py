@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 from time import monotonic, sleep
 
@@ -21,12 +22,14 @@ __all__ = ["SharedSidecar"]
 
 _PATIENCE = 30.0
 """Seconds that it may take until we are attached."""
+_FAREWELL = 1.0
+"""Seconds that the sidecar has to close what it keeps for us, such as a trace, when we leave."""
 _AGAIN = 0.01
 _STARTED = b'{"error":'
 """How `Started` begins; what else a Python may print when it starts does not."""
 _KEPT = (
     *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONHOME", "VIRTUAL_ENV", "USER", "LOGNAME", "SYSTEMROOT"),
+    *("SSL_CERT_DIR", "PYTHONHOME", "VIRTUAL_ENV", "USER", "LOGNAME", "SYSTEMROOT"),
 )
 """What a shared sidecar has of its starter's environment: it outlives that, and keeps none of its secrets."""
 
@@ -56,9 +59,15 @@ class SharedSidecar:
         )
 
     def end(self) -> None:
-        """Detach. The sidecar drops what we had there, and goes on for others."""
+        """Detach. The sidecar drops what we had there, which its end of the connection tells, and goes on
+        for others.
+        """
         if os.getpid() == self._owner:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # It is closed already, there or here.
+                self._connection.shutdown(socket.SHUT_WR)
+                has_dropped_it = select.poll()
+                has_dropped_it.register(self._connection, select.POLLIN)
+                has_dropped_it.poll(_FAREWELL * 1000)
                 self._connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -164,7 +173,7 @@ def _start(place: MeetingPlace, linger: float) -> None:
     except (OSError, RuntimeError) as error:
         raise SidecarStartupError(f"cannot start a shared sidecar: {error}") from error
     try:
-        child.write(msgspec.json.encode(HubHello(str(place.folder), linger)) + b"\n")
+        child.write(msgspec.json.encode(HubHello(str(place.folder), linger, place.protocol)) + b"\n")
         line = child.first_line(_STARTED, _PATIENCE)
     except TimeoutError:
         raise SidecarStartupError(f"the shared sidecar was not ready within {_PATIENCE:.0f} s") from None

@@ -45,6 +45,8 @@ class HubHello(msgspec.Struct):
     folder: str
     linger: float
     """For how many seconds it stays when nobody is attached."""
+    protocol: int
+    """Which whoever starts it speaks: the files on the disk may be another version's by now."""
 
 
 class Started(msgspec.Struct):

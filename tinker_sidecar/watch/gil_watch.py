@@ -23,7 +23,7 @@ _TICK = 0.25
 _EVERY = 2.0
 """Seconds between two looks, at least."""
 _SHARE = 0.02
-"""Of a core, which is what looks may cost."""
+"""Of a core, which is what the looks of this process may cost, at however many programs."""
 _AFTER_FAILURE = 60.0
 """Seconds until the next try where py-spy is missing or not permitted."""
 _TRANSIENT = 3
@@ -49,6 +49,9 @@ class GilWatch:
     span
         Told of each time that somebody was responsible for: a lane, the place, and from when to when.
     """
+
+    _paid_at = 0.0
+    """When what all looks of this process have cost is paid, and the next may be."""
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ class GilWatch:
         self._recent.forget()
 
     async def _look_if_due(self) -> None:
-        if monotonic() < self._next_look:
+        if monotonic() < max(self._next_look, GilWatch._paid_at):
             return
         hold, used = self._held_since, look_seconds()
         pause = _EVERY
@@ -127,7 +130,10 @@ class GilWatch:
             self._failures = 0
             if hold is None or self._waiting_since() == hold:  # Otherwise it may be who came after.
                 self._account(culprit, self._starved())
-        self._next_look = monotonic() + max(pause, (look_seconds() - used) / _SHARE)
+        now = monotonic()
+        GilWatch._paid_at = max(GilWatch._paid_at, now) + (look_seconds() - used) / _SHARE
+        # Later than others may, who have their turns then.
+        self._next_look = max(now + pause, GilWatch._paid_at + _TICK)
 
     async def _look(self) -> Culprit | None:
         if is_stopped(self._program):
