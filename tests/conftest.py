@@ -45,14 +45,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_asked_for(item: pytest.Item, hosts: list[str] | None) -> bool:
-    host = (
-        item.callspec.params.get("host")
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else None
-    )
+    of = _host_of(item)
     if hosts is not None:
-        return host in hosts
-    return host != "shared" or item.get_closest_marker("in_all_hosts") is not None
+        return of in hosts
+    return of != "shared" or item.get_closest_marker("in_all_hosts") is not None
+
+
+def _host_of(item: pytest.Item) -> str | None:
+    """The host that a test runs in, if it takes one; its programs' in tests/reliability/."""
+    parameters: dict[str, object] = item.callspec.params if hasattr(item, "callspec") else {}
+    names = {False: "in_process", True: "sidecar"}
+    for name in ("host", "sidecar", "measured"):
+        if name in parameters:
+            value = parameters[name]
+            return value if isinstance(value, str) else names.get(value)
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

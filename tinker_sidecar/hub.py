@@ -29,6 +29,7 @@ from tinker_sidecar.engine.http_threads import start_http_threads
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.ipc.shared import (
     ATTACH,
+    EXITING,
     LOCK,
     LONGEST_LINE,
     PROTOCOL,
@@ -185,7 +186,10 @@ class Hub:
                 writer.write(_line(Attached(error=_described(error))))
                 return
             writer.write(_line(Attached(os.getpid(), str(folder), secret)))
-            await _until_gone(pid, reader)
+            if await _until_gone(pid, reader) == EXITING:
+                served.shut()
+                writer.close()
+                await _until_gone(pid)
         finally:
             del self._seats[number]
             self._have_seats_changed()
@@ -224,8 +228,8 @@ class Hub:
         return [served.engine.outbox for asked, served in concerned if wanted_level(asked.watching) <= level]
 
 
-async def _until_gone(pid: int, reader: asyncio.StreamReader) -> None:
-    """Until the program has ended or has closed its connection.
+async def _until_gone(pid: int, reader: asyncio.StreamReader | None = None) -> bytes:
+    """Until the program has ended or has closed its connection, if it has one; returns what it said last.
 
     A process that it has forked may hold the connection open.
     """
@@ -234,17 +238,18 @@ async def _until_gone(pid: int, reader: asyncio.StreamReader) -> None:
     try:
         watched = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return b""
     loop.add_reader(watched, gone.set)
-    hang_up = asyncio.create_task(reader.read(1))
-    hang_up.add_done_callback(lambda _: gone.set())
+    hears = asyncio.create_task(reader.read(1) if reader is not None else gone.wait())
+    hears.add_done_callback(lambda _: gone.set())
     try:
         await gone.wait()
     finally:
         loop.remove_reader(watched)
         os.close(watched)
-        hang_up.cancel()
-        await asyncio.gather(hang_up, return_exceptions=True)
+        hears.cancel()
+        [said] = await asyncio.gather(hears, return_exceptions=True)
+    return said if isinstance(said, bytes) else b""
 
 
 def _peer(writer: asyncio.StreamWriter) -> tuple[int, int, int]:

@@ -93,7 +93,8 @@ def _shared_host(backend: Backend) -> Host:
 
     linger = number("TINKER_SIDECAR_LINGER", 5.0, "seconds, such as 5")
     try:
-        return SidecarHost(backend, SharedSidecar(backend.watching, sidecar_group(), linger))
+        shared = SharedSidecar(backend.watching, sidecar_group(), linger, is_exiting=lambda: _exiting)
+        return SidecarHost(backend, shared)
     except NotSharedError as reason:
         backend.fall_back(str(reason))
         return _sidecar_host(backend)

@@ -66,18 +66,24 @@ class MeetingPlace:
         finally:
             os.close(descriptor)
 
-    def count_start(self) -> None:
-        """One more sidecar is started here. Raises `NotSharedError` if there have been too many lately."""
-        starts = self.folder / STARTS
-        lately = []
-        with suppress(OSError, ValueError):
-            lately = [
-                start for start in map(float, starts.read_text().split()) if start > time.time() - _WITHIN
-            ]
-        if len(lately) > _MOST_STARTS:
+    def check_starts(self) -> None:
+        """Raises `NotSharedError` if too many sidecars have been started here lately."""
+        if len(self._starts()) > _MOST_STARTS:
             raise NotSharedError(f"{_MOST_STARTS} have died within a minute")
+
+    def count_start(self) -> None:
+        """One more is started here."""
+        starts = [*self._starts(), time.time()]
         with suppress(OSError):
-            starts.write_text("".join(f"{start}\n" for start in [*lately, time.time()]))
+            (self.folder / STARTS).write_text("".join(f"{start}\n" for start in starts))
+
+    def _starts(self) -> list[float]:
+        """When it was, within the last minute."""
+        try:
+            starts = map(float, (self.folder / STARTS).read_text().split())
+            return [start for start in starts if start > time.time() - _WITHIN]
+        except (OSError, ValueError):
+            return []
 
     def _is_still(self, descriptor: int) -> bool:
         """Whether the lock that we have is the one in the folder."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+from collections.abc import Callable
 from time import monotonic, sleep
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from tinker_client.connection.meeting_place import MeetingPlace, NotSharedError
 from tinker_client.connection.sidecar_process import HTTP_THREADS
 from tinker_client.errors import SidecarStartupError
-from tinker_sidecar.ipc.shared import ATTACH, LOG, LONGEST_LINE, Attach, Attached, HubHello, Started
+from tinker_sidecar.ipc.shared import ATTACH, EXITING, LOG, LONGEST_LINE, Attach, Attached, HubHello, Started
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.system import MEMORY_VARIABLES, can_borrow
@@ -37,11 +38,13 @@ _KEPT = (
 class SharedSidecar:
     """A sidecar that is shared, with sockets of our own in `folder` for who knows `secret`.
 
-    Raises `NotSharedError` if there can be none, and `SidecarStartupError` if it does not start.
+    `is_exiting` says whether this process is about to end. Raises `NotSharedError` if there can be none, and
+    `SidecarStartupError` if it does not start.
     """
 
-    def __init__(self, watching: Watching, group: str, linger: float) -> None:
+    def __init__(self, watching: Watching, group: str, linger: float, is_exiting: Callable[[], bool]) -> None:
         self._owner = os.getpid()
+        self._is_exiting = is_exiting
         self._place = MeetingPlace(group)
         self._connection, attached = _attach(self._place, watching, linger)
         self.pid, self.folder, self.secret = attached.pid, attached.folder, attached.secret
@@ -64,6 +67,8 @@ class SharedSidecar:
         """
         if os.getpid() == self._owner:
             with contextlib.suppress(OSError, ValueError):  # It is closed already, there or here.
+                if self._is_exiting():
+                    self._connection.send(EXITING)
                 self._connection.shutdown(socket.SHUT_WR)
                 has_dropped_it = select.poll()
                 has_dropped_it.register(self._connection, select.POLLIN)
@@ -158,7 +163,7 @@ def _line(connection: socket.socket) -> bytes:
 
 def _start(place: MeetingPlace, linger: float) -> None:
     """Start one, and wait until it listens. Under the lock."""
-    place.count_start()
+    place.check_starts()
     with contextlib.suppress(FileNotFoundError):
         (place.folder / ATTACH).unlink()
     try:
@@ -172,6 +177,7 @@ def _start(place: MeetingPlace, linger: float) -> None:
             )
     except (OSError, RuntimeError) as error:
         raise SidecarStartupError(f"cannot start a shared sidecar: {error}") from error
+    place.count_start()
     try:
         child.write(msgspec.json.encode(HubHello(str(place.folder), linger, place.protocol)) + b"\n")
         line = child.first_line(_STARTED, _PATIENCE)

@@ -8,6 +8,7 @@ from tinker_sidecar.ipc.watching import Watching
 
 __all__ = [
     "ATTACH",
+    "EXITING",
     "LOCK",
     "LOG",
     "LONGEST_LINE",
@@ -37,6 +38,11 @@ STARTS = "starts"
 """and when sidecars have been started here, a time a line."""
 
 LONGEST_LINE = 1 << 16
+
+
+EXITING = b"x"
+"""What a program says before it leaves, if that is because it ends: what it has asked is kept until it has
+ended, since an exit handler of its own may yet attach and ask for the results."""
 
 
 class HubHello(msgspec.Struct):
