@@ -29,6 +29,8 @@ from tinker_client import RetryConfig, SamplingClient, ServiceClient
 from tinker_client.local_server import LocalServer
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 
+pytestmark = pytest.mark.in_all_hosts
+
 
 @pytest.fixture
 def sampling_client(service_client: ServiceClient) -> SamplingClient:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
 
+pytestmark = pytest.mark.in_all_hosts
+
 ROUTES = ("asample", "retrieve_future", "retrieve_futures")
 
 EVERYWHERE = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.reliability.programs import Launch, in_each_host
 
-pytestmark = in_each_host
+pytestmark = [pytest.mark.in_all_hosts, in_each_host]
 
 IN_FLIGHT = """
 client = connect()

@@ -33,7 +33,12 @@ _inherited: list[object] = []
 
 
 def get_backend(*, sidecar: SubprocessSampling) -> Backend:
-    """This process's backend: the engine on a thread, in its own sidecar, or in one that is shared."""
+    """This process's backend: the engine on a thread, in its own sidecar, or in one that is shared.
+
+    Raises `TinkerError` for a `TINKER_SIDECAR_GROUP` that will not do.
+    """
+    if sidecar == SHARED:
+        sidecar_group()
     with _lock:
         sidecar = sidecar or _http_runtime_lost
         backend = _backends.get(sidecar)
