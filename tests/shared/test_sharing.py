@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.connection import option
 from tests.shared.conftest import Place, Start, StartServer, connection_of
 from tests.waiting import wait_until
 
@@ -32,6 +33,18 @@ def test_one_token_is_bought_for_all(place: Place, start: Start, start_server: S
         program.do("submit 0 5")
         assert program.do("wait") == "5"
     assert len(connection_of(server).requests("auth/token")) == 1
+
+
+def test_so_many_submissions_are_on_their_way_for_all_together(
+    place: Place, start: Start, start_server: StartServer
+) -> None:
+    server = start_server(*option("fault", "asample:delay,seconds=0.2"))
+    programs = [start(server).ready() for _ in range(3)]
+    for program in programs:
+        program.do("submit 0 300")
+    for program in programs:
+        assert program.do("wait") == "300"
+    assert 200 < connection_of(server).log["most_at_once"]["asample"] <= 400
 
 
 def test_other_credentials_share_nothing(place: Place, start: Start, start_server: StartServer) -> None:
