@@ -179,8 +179,14 @@ def sidecars() -> list[psutil.Process]:
 
 def sidecar() -> psutil.Process:
     """The only one, which there is soon if it has just been killed."""
-    wait_until(lambda: len(sidecars()) == 1, show=sidecars)
-    return sidecars()[0]
+    found: list[psutil.Process] = []
+
+    def is_there() -> bool:
+        found[:] = sidecars()
+        return len(found) == 1
+
+    wait_until(is_there, show=sidecars)
+    return found[0]
 
 
 def _is_ours(process: psutil.Process) -> bool:
@@ -224,8 +230,8 @@ def _one_round(world: Round, deadline: float, dice: random.Random, *, kills: boo
         events += [world.kill_the_sidecar] * 2
     while time.monotonic() < deadline:
         time.sleep(dice.uniform(0.5, 2))
-        world.look_at_memory()
         with suppress(psutil.NoSuchProcess, ProcessLookupError):  # It has just ended for another reason.
+            world.look_at_memory()
             dice.choice(events)()
     world.end()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from time import monotonic
 
@@ -51,7 +52,7 @@ class GilWatch:
     """
 
     _paid_at = 0.0
-    """When what all looks of this process have cost is paid, and the next may be."""
+    """When what all looks of this process have cost is paid, and the next may be. Infinity: one goes on."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class GilWatch:
         if monotonic() < max(self._next_look, GilWatch._paid_at):
             return
         hold, used = self._held_since, look_seconds()
-        pause = _EVERY
+        pause, GilWatch._paid_at = _EVERY, math.inf
         try:
             culprit = await self._look()
         except CannotLook as reason:
@@ -130,10 +131,10 @@ class GilWatch:
             self._failures = 0
             if hold is None or self._waiting_since() == hold:  # Otherwise it may be who came after.
                 self._account(culprit, self._starved())
-        now = monotonic()
-        GilWatch._paid_at = max(GilWatch._paid_at, now) + (look_seconds() - used) / _SHARE
+        finally:
+            GilWatch._paid_at = monotonic() + (look_seconds() - used) / _SHARE
         # Later than others may, who have their turns then.
-        self._next_look = max(now + pause, GilWatch._paid_at + _TICK)
+        self._next_look = max(monotonic() + pause, GilWatch._paid_at + _TICK)
 
     async def _look(self) -> Culprit | None:
         if is_stopped(self._program):
