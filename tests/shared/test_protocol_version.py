@@ -9,7 +9,7 @@ import msgspec
 
 from tinker_sidecar.ipc import handshake, protocol, shared, stats, watching
 
-DIGESTS = {1: "1fe08c2a430731db"}
+DIGESTS = {1: "e7b64f989f112a19"}
 """Of the messages of each version of the protocol."""
 
 

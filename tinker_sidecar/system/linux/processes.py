@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +26,8 @@ def watch_process(pid: int, gone: Callable[[], object]) -> None:
     except (AttributeError, OSError):  # An old Python or Linux, or forbidden, or the process has ended.
         watch_by_asking(pid, gone)
     else:
+        import asyncio  # Programs that use the other functions have no need of it.
+
         asyncio.get_running_loop().add_reader(pidfd, gone)
 
 
@@ -47,14 +49,15 @@ def open_sockets() -> int:
     The twin's psutil looks up for each where it leads, which takes long.
     """
     try:
-        return sum(map(_leads_to_socket, Path("/proc/self/fd").iterdir()))
+        with os.scandir("/proc/self/fd") as descriptors:
+            return sum(map(_leads_to_socket, descriptors))
     except FileNotFoundError:  # There is no `/proc` here.
         return ask_for_sockets()
 
 
-def _leads_to_socket(descriptor: Path) -> bool:
+def _leads_to_socket(descriptor: os.DirEntry[str]) -> bool:
     try:
-        return str(descriptor.readlink()).startswith("socket:")
+        return stat.S_ISSOCK(descriptor.stat().st_mode)
     except OSError:  # It has been closed meanwhile.
         return False
 
