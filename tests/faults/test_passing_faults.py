@@ -9,8 +9,6 @@ import pytest
 
 from tests.connection import HOSTS, PARAMS, Connect, assert_right, flag, option, prompt
 
-pytestmark = pytest.mark.in_all_hosts
-
 ROUTES = ("asample", "retrieve_future", "retrieve_futures")
 
 EVERYWHERE = {
@@ -43,6 +41,7 @@ def test_on_every_route_of_a_sample(connect: Connect, fault: str, encoding: str)
     connection.check_samples()
 
 
+@pytest.mark.in_all_hosts
 @pytest.mark.parametrize("polls", ["a poll for each", "one poll for all"])
 def test_promises_that_are_gone(connect: Connect, polls: str) -> None:
     """A 410 has the request submitted anew."""
@@ -54,6 +53,7 @@ def test_promises_that_are_gone(connect: Connect, polls: str) -> None:
     assert connection.submitted > 40
 
 
+@pytest.mark.in_all_hosts
 def test_a_storm_of_faults(connect: Connect) -> None:
     connection = connect(
         *option(
@@ -79,6 +79,7 @@ def test_during_start_up(connect: Connect, kind: str) -> None:
     connection.check_samples(4)
 
 
+@pytest.mark.in_all_hosts
 def test_a_lost_answer_is_not_sampled_twice(connect: Connect) -> None:
     """The server did the work before the connection broke; the resend has the same `seq_id`."""
     connection = connect(*option("fault", "asample:reset@0.5"))
@@ -87,6 +88,7 @@ def test_a_lost_answer_is_not_sampled_twice(connect: Connect) -> None:
     assert len(connection.requests("asample")) > 40
 
 
+@pytest.mark.in_all_hosts
 def test_a_stuck_result_holds_up_no_other(connect: Connect) -> None:
     """Results wait a moment for those that are on their way with them."""
     client = connect(*option("fault", "retrieve_future:hang,after=5,first=1")).sampling_client()
