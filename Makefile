@@ -20,7 +20,7 @@ run_benchmarks = set -e; for name in $(BENCHMARKS); do echo "==> benchmarks/benc
 	$(python) "benchmarks/bench_$$name.py" $(1) $(BENCH_ARGS); done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-portable interop compat ray lint format docs bench bench-quick soak dist try-dist clean
+.PHONY: help demo test test-portable test-shared interop compat ray lint format docs bench bench-quick soak dist try-dist clean
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test: $(VENV)/installed-dev  ## all tests but interop
 test-portable: $(VENV)/installed-dev  ## the same without what only Linux has, as on a Mac
 	@echo "==> Running the tests with the portable twins"
 	@TINKER_SIDECAR_PORTABLE=1 $(python) -m pytest -n 4 -m "not interop" $(TEST_ARGS)
+
+test-shared: $(VENV)/installed-dev  ## the same, those that take a host in a sidecar that processes share
+	@echo "==> Running the tests in a shared sidecar"
+	@$(python) -m pytest -n 4 -m "not interop" --hosts shared $(TEST_ARGS)
 
 interop: $(VENV)/installed-dev  ## the official SDKs, each in its own environment, against the embedded server
 	@echo "==> Running the interop tests (they install the official SDKs)"
@@ -74,7 +78,7 @@ bench: $(VENV)/installed-dev  ## the official SDKs and ours side by side, agains
 bench-quick: $(VENV)/installed-dev  ## the same cut short and not judged (two minutes, once the SDKs are installed)
 	@$(call run_benchmarks,--quick)
 
-soak: $(VENV)/installed-dev  ## ten minutes of seeded chaos: kills, faults, forks (SOAK_ARGS=--quick: a minute)
+soak: $(VENV)/installed-dev  ## ten minutes of seeded chaos: kills, faults, forks (SOAK_ARGS="--quick --shared": a minute, in a shared sidecar)
 	@$(python) -m tools.soak $(SOAK_ARGS)
 
 dist: $(VENV)/installed-dev  ## the wheel and the sdist, in dist/

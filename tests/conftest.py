@@ -1,4 +1,4 @@
-"""What every test gets: a clean environment, both hosts, real servers; and nothing may be left behind."""
+"""What every test gets: a clean environment, the hosts, real servers; and nothing may be left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 
 import tinker_client
-from tests.connection import connect, connect_in
+from tests.connection import HOSTS, connect, connect_in
 from tests.leaks import belongings, leaked, open_library_runtimes
 from tinker_client import ServiceClient
 from tinker_client.local_server import LocalServer, start_local_server
@@ -26,9 +26,40 @@ hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first, while the other workers have something to do."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--hosts",
+        type=lambda names: names.split(","),
+        help=f"run tests that take a host in these only: {','.join(HOSTS)}. By default in each, but in "
+        "'shared' only those that are marked `in_all_hosts`",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow ones first, while the other workers have something to do; and none in a host not asked for."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    left_out = [item for item in items if not _is_asked_for(item, config.getoption("hosts"))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_asked_for(item: pytest.Item, hosts: list[str] | None) -> bool:
+    of = _host_of(item)
+    if hosts is not None:
+        return of in hosts
+    return of != "shared" or item.get_closest_marker("in_all_hosts") is not None
+
+
+def _host_of(item: pytest.Item) -> str | None:
+    """The host that a test runs in, if it takes one; its programs' in tests/reliability/."""
+    parameters: dict[str, object] = item.callspec.params if hasattr(item, "callspec") else {}
+    names = {False: "in_process", True: "sidecar"}
+    for name in ("host", "sidecar", "measured"):
+        if name in parameters:
+            value = parameters[name]
+            return value if isinstance(value, str) else names.get(value)
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,6 +79,8 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TINKER_SIDECAR_WHO", "0")  # tests/watch/ turns it on.
         # Socket folders of other runs on this machine are none of our business; leaks.py looks for ours.
         patch.setenv("TMPDIR", folder)
+        patch.delenv("XDG_RUNTIME_DIR", raising=False)
+        patch.setenv("TINKER_SIDECAR_LINGER", "0.1")
         patch.setattr(tempfile, "tempdir", folder)
         yield
 
@@ -92,11 +125,11 @@ def temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(params=["in_process", "sidecar"])
+@pytest.fixture(params=HOSTS)
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where the engine runs, for every `ServiceClient` the test makes. Tests of behaviour run in both."""
+    """Where the engine runs, for every `ServiceClient` the test makes. Tests of behaviour run in all."""
     name: str = request.param
-    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", "1" if name == "sidecar" else "0")
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", HOSTS[name])
     return name
 
 
@@ -116,6 +149,6 @@ def tiny_server() -> Iterator[LocalServer]:
 
 @pytest.fixture
 def service_client(host: str, sim_server: LocalServer) -> Iterator[ServiceClient]:
-    """A client of `sim_server`, in either host."""
+    """A client of `sim_server`, in each host."""
     with ServiceClient(base_url=sim_server.base_url, api_key="tml-tests") as client:
         yield client

@@ -86,14 +86,15 @@ def assert_right(number: int, future: APIFuture[types.SampleResponse], timeout: 
 
 
 Connect = Callable[..., Connection]
-HOSTS = {"in_process": "0", "sidecar": "1"}
+HOSTS = {"in_process": "0", "sidecar": "1", "shared": "shared"}
+"""Where an engine may run: in the program's own process, in a sidecar of its own, in one that is shared."""
 
 
 @pytest.fixture
 def connect_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     """Start a `sim` server with the options given and connect a client in the host named first.
 
-    For tests that must wait long, and so wait for both hosts at once.
+    For tests that must wait long, and so wait for all hosts at once.
     """
     with ExitStack() as stack:
 
@@ -108,7 +109,7 @@ def connect_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
 
 @pytest.fixture
 def connect(host: str, connect_in: Connect) -> Connect:
-    """Start a `sim` server with the options given and connect a client, in either host."""
+    """Start a `sim` server with the options given and connect a client, in each host."""
     return partial(connect_in, host)
 
 

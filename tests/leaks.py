@@ -34,7 +34,7 @@ def open_library_runtimes() -> None:
 
 def belongings() -> Counter[str]:
     """What a test could leave behind, counted under names that tell a reader what it is."""
-    return Counter([*_processes(), *_threads(), *_descriptors(), *_socket_folders()])
+    return Counter([*_processes(), *_shared_sidecars(), *_threads(), *_descriptors(), *_socket_folders()])
 
 
 def leaked(before: Counter[str]) -> list[str]:
@@ -50,6 +50,16 @@ def _processes() -> Iterator[str]:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             yield f"process {process.pid}: {' '.join(process.cmdline()) or process.status()}"
+
+
+def _shared_sidecars() -> Iterator[str]:
+    """Those of our temporary folder, which are nobody's children. They linger for a moment."""
+    place = os.fsencode(f"TMPDIR={tempfile.gettempdir()}")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # It has ended.
+            is_one = (process / "cmdline").read_bytes().endswith(b"\0tinker_sidecar.hub\0")
+            if is_one and place in (process / "environ").read_bytes():
+                yield f"shared sidecar {process.name}"
 
 
 def _threads() -> Iterator[str]:
@@ -68,5 +78,6 @@ def _descriptors() -> Iterator[str]:
 
 
 def _socket_folders() -> Iterator[str]:
-    for folder in Path(tempfile.gettempdir()).glob("tinker-sidecar-*"):
-        yield f"folder {folder}"
+    for pattern in ("tinker-sidecar-*", "tinker-sidecars-*"):
+        for folder in Path(tempfile.gettempdir()).glob(pattern):
+            yield f"folder {folder}"

@@ -12,6 +12,8 @@ from tinker_client import SamplingClient, ServiceClient, types
 from tinker_client.local_server import start_local_server
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 
+pytestmark = pytest.mark.in_all_hosts
+
 MODEL = "tinker-sidecar/sim"
 TOKENS = [11, 22, 33, 44]
 PROMPT = types.ModelInput.from_ints(TOKENS)

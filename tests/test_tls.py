@@ -130,6 +130,22 @@ def test_an_unknown_authority_is_refused(tls_server: TlsServer) -> None:
         ServiceClient(base_url=tls_server.base_url, api_key="tml-tests")
 
 
+def test_a_shared_sidecar_trusts_whom_each_client_trusts(
+    tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has started it, and in whatever order they come."""
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", "shared")
+    for trusting in (False, True, False):
+        if trusting:
+            monkeypatch.setenv("SSL_CERT_FILE", str(tls_server.authority_file))
+            with ServiceClient(base_url=tls_server.base_url, api_key="tml-tests") as service_client:
+                sample(service_client, 10)
+        else:
+            monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+            with pytest.raises(APIConnectionError, match="certificate"):
+                ServiceClient(base_url=tls_server.base_url, api_key="tml-tests")
+
+
 @pytest.fixture
 def unused_port() -> int:
     with socket.socket() as free:

@@ -226,7 +226,13 @@ class Settings:
             display_name=self.display_name,
             telemetry=_telemetry(),
             proxy=None if self.is_local else proxy_for(self.base_url),
+            authorities=_absolute(os.environ.get("SSL_CERT_FILE")),
         )
+
+
+def _absolute(path: str | None) -> str | None:
+    """As a sidecar needs it, whose working folder is another."""
+    return os.path.abspath(path) if path else None  # noqa: PTH100  # `resolve` would follow links.
 
 
 def _telemetry() -> bool:

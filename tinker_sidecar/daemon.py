@@ -51,7 +51,7 @@ async def _serve(hello: Hello) -> None:
     except Exception as error:
         _greet(Greeting(error=f"{type(error).__name__}: {error}"))
         raise
-    set_up_logging(lambda: [served.engine.outbox])
+    set_up_logging(lambda _: [served.engine.outbox])
     take_level([hello.watching])
     spare_the_collector()
     _greet(Greeting())

@@ -27,12 +27,30 @@ from tinker_sidecar.engine.account import Accounts
 from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.http_threads import start_http_threads
 from tinker_sidecar.engine.outbox import Outbox
-from tinker_sidecar.ipc.shared import ATTACH, LOCK, LONGEST_LINE, Attach, Attached, HubHello, Started
+from tinker_sidecar.ipc.shared import (
+    ATTACH,
+    EXITING,
+    LOCK,
+    LONGEST_LINE,
+    PROTOCOL,
+    Attach,
+    Attached,
+    HubHello,
+    Started,
+)
 from tinker_sidecar.ipc.stats import ProgramStats
 from tinker_sidecar.logs import engine_logger
+from tinker_sidecar.onlookers import import_all
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.serving import Doors, ServedEngine
-from tinker_sidecar.set_up import ZMQ_THREADS, set_up_logging, set_up_process, spare_the_collector, take_level
+from tinker_sidecar.set_up import (
+    ZMQ_THREADS,
+    set_up_logging,
+    set_up_process,
+    spare_the_collector,
+    take_level,
+    wanted_level,
+)
 from tinker_sidecar.system.locks import lock
 from tinker_sidecar.watch.questions import NONSENSE
 
@@ -44,10 +62,18 @@ logger = engine_logger(__name__)
 
 _PATIENCE = 5.0
 """Seconds that a program has to present itself."""
+_FIRST = 5.0
+"""Seconds that the first program has to come, however short the sidecar lingers later."""
 _LOOK_EVERY = 1.0
 """Seconds between looks whether the socket is still our own."""
 _CREDENTIALS = struct.Struct("3i")
 """Linux's `struct ucred`: process, user, group."""
+_UPGRADED = (
+    "tinker-sidecar was upgraded to a version with another protocol while this program ran: start it again"
+)
+_UNTAKEN_BYTES = 1 << 30
+"""Of results that programs have not taken. Each may leave its share of them here: no further ones are fetched
+for it then, so one that is stopped does not take the memory of the others."""
 
 
 class Hub:
@@ -74,7 +100,7 @@ class Hub:
         server = await asyncio.start_unix_server(self._welcome, path, limit=LONGEST_LINE)
         own = path.stat()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ends.set)
-        self._wait_for_somebody()
+        self._wait_for_somebody(max(_FIRST, self._linger))
         has_started.set()
         while not self._ends.is_set():
             with contextlib.suppress(TimeoutError):
@@ -90,9 +116,9 @@ class Hub:
             served.stop_being_watched()
         self._end_if_deserted()
 
-    def _wait_for_somebody(self) -> None:
+    def _wait_for_somebody(self, seconds: float) -> None:
         """Nobody is attached."""
-        self._nobody = asyncio.get_running_loop().call_later(self._linger, self._end_if_deserted)
+        self._nobody = asyncio.get_running_loop().call_later(seconds, self._end_if_deserted)
 
     def _end_if_deserted(self) -> None:
         """End, unless somebody has come, or comes just now."""
@@ -104,7 +130,7 @@ class Hub:
                 # Whoever waits for the lock finds that its file is gone, and makes a new folder.
                 rmtree(self._folder, ignore_errors=True)
         except BlockingIOError:
-            self._wait_for_somebody()
+            self._wait_for_somebody(self._linger)
             return
         except OSError:
             pass  # The folder is gone.
@@ -147,16 +173,23 @@ class Hub:
                 accounts=self._accounts,
             )
         except Exception as error:  # noqa: BLE001  # The program must hear of it, whatever it is.
-            writer.write(_line(Attached(error=f"{type(error).__name__}: {error}")))
+            writer.write(_line(Attached(error=_described(error))))
             remove_folder(str(folder))
             return
         self._seats[number] = asked, served
         served.engine.attached = self._programs
         self._have_seats_changed()
         try:
-            await served.let_be_watched()
+            try:
+                await served.let_be_watched()
+            except Exception as error:  # noqa: BLE001  # As above.
+                writer.write(_line(Attached(error=_described(error))))
+                return
             writer.write(_line(Attached(os.getpid(), str(folder), secret)))
-            await _until_gone(pid, reader)
+            if await _until_gone(pid, reader) == EXITING:
+                served.shut()
+                writer.close()
+                await _until_gone(pid)
         finally:
             del self._seats[number]
             self._have_seats_changed()
@@ -169,7 +202,9 @@ class Hub:
             self._nobody.cancel()
             self._nobody = None
         if not self._seats:
-            self._wait_for_somebody()
+            self._wait_for_somebody(self._linger)
+        for _, served in self._seats.values():
+            served.engine.outbox.bound(_UNTAKEN_BYTES // len(self._seats))
 
     def _programs(self) -> list[ProgramStats]:
         """Who is attached, and what share of the work each has."""
@@ -186,16 +221,15 @@ class Hub:
             for (asked, served), (in_flight, finished) in zip(self._seats.values(), counts, strict=True)
         ]
 
-    def _outboxes(self) -> Iterable[Outbox]:
-        """Of those programs that what is being done concerns."""
+    def _outboxes(self, level: int) -> Iterable[Outbox]:
+        """Of those programs that what is being done concerns, and that want to hear of it."""
         number = program.get()
-        if number in self._seats:
-            return [self._seats[number][1].engine.outbox]
-        return [] if number else [served.engine.outbox for _, served in self._seats.values()]
+        concerned = self._seats.values() if not number else filter(None, [self._seats.get(number)])
+        return [served.engine.outbox for asked, served in concerned if wanted_level(asked.watching) <= level]
 
 
-async def _until_gone(pid: int, reader: asyncio.StreamReader) -> None:
-    """Until the program has ended or has closed its connection.
+async def _until_gone(pid: int, reader: asyncio.StreamReader | None = None) -> bytes:
+    """Until the program has ended or has closed its connection, if it has one; returns what it said last.
 
     A process that it has forked may hold the connection open.
     """
@@ -204,17 +238,18 @@ async def _until_gone(pid: int, reader: asyncio.StreamReader) -> None:
     try:
         watched = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return b""
     loop.add_reader(watched, gone.set)
-    hang_up = asyncio.create_task(reader.read(1))
-    hang_up.add_done_callback(lambda _: gone.set())
+    hears = asyncio.create_task(reader.read(1) if reader is not None else gone.wait())
+    hears.add_done_callback(lambda _: gone.set())
     try:
         await gone.wait()
     finally:
         loop.remove_reader(watched)
         os.close(watched)
-        hang_up.cancel()
-        await asyncio.gather(hang_up, return_exceptions=True)
+        hears.cancel()
+        [said] = await asyncio.gather(hears, return_exceptions=True)
+    return said if isinstance(said, bytes) else b""
 
 
 def _peer(writer: asyncio.StreamWriter) -> tuple[int, int, int]:
@@ -236,6 +271,10 @@ def _line(message: msgspec.Struct) -> bytes:
     return msgspec.json.encode(message) + b"\n"
 
 
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def main() -> None:
     """Read the hello from stdin, become nobody's child, and serve."""
     set_up_process()
@@ -243,6 +282,9 @@ def main() -> None:
         hello = msgspec.json.decode(sys.stdin.buffer.readline(), type=HubHello)
     except msgspec.DecodeError:
         sys.exit("the shared sidecar is started by tinker_client, with TINKER_SUBPROCESS_SAMPLING=shared")
+    if hello.protocol != PROTOCOL:
+        _say(Started(error=_UPGRADED))
+        return
     if os.fork():  # No thread runs yet.
         os._exit(0)
     os.chdir("/")
@@ -261,8 +303,9 @@ async def _serve(hello: HubHello) -> None:
         if running.done():
             running.result()
     except Exception as error:
-        _say(Started(error=f"{type(error).__name__}: {error}"))
+        _say(Started(error=_described(error)))
         raise
+    import_all()  # Programs that are started after an upgrade share it, too.
     spare_the_collector()
     _say(Started())
     await running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
     from tinker_sidecar.watch.metrics import MetricsServer
     from tinker_sidecar.watch.trace import TraceFile
 
-__all__ = ["Onlookers"]
+__all__ = ["Onlookers", "import_all"]
+
+
+def import_all() -> None:
+    """Import what may be asked for later, when the files on the disk may be those of another version."""
+    for module in ("recording.recorder", "watch.gil_watch", "watch.metrics", "watch.trace"):
+        importlib.import_module(f"tinker_sidecar.{module}")
 
 
 class Onlookers:

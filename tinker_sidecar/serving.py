@@ -117,13 +117,19 @@ class ServedEngine:
         if self._endpoint is not None:
             self._endpoint.close()
 
-    async def close(self) -> None:
-        """The program is gone: have the server stop working for it, and free what this had."""
+    def shut(self) -> None:
+        """The program takes no more results. What it has asked goes on."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self.stop_being_watched()
         self._loop.remove_reader(self._requests.fd)
         self._requests.close()
         self._results.close()
+
+    async def close(self) -> None:
+        """The program is gone: have the server stop working for it, and free what this had."""
+        self.shut()
         await self.engine.leave(_FAREWELL)
         for number in list(self._lent):
             self._free(number)

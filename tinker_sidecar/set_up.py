@@ -15,7 +15,14 @@ from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.system import schedule_as_batch
 from tinker_sidecar.system.descriptors import allow_many_descriptors
 
-__all__ = ["ZMQ_THREADS", "set_up_logging", "set_up_process", "spare_the_collector", "take_level"]
+__all__ = [
+    "ZMQ_THREADS",
+    "set_up_logging",
+    "set_up_process",
+    "spare_the_collector",
+    "take_level",
+    "wanted_level",
+]
 
 ZMQ_THREADS = 2
 """That libzmq will start."""
@@ -39,7 +46,7 @@ def spare_the_collector() -> None:
 class _Forwarder(logging.Handler):
     """Sends log records to the handlers of the programs that they concern."""
 
-    def __init__(self, outboxes: Callable[[], Iterable[Outbox]]) -> None:
+    def __init__(self, outboxes: Callable[[int], Iterable[Outbox]]) -> None:
         super().__init__()
         self._formatter = logging.Formatter()
         self._outboxes = outboxes
@@ -50,12 +57,14 @@ class _Forwarder(logging.Handler):
         if record.exc_info:
             message += "\n" + self._formatter.formatException(record.exc_info)
         event = LogLine(record.name, record.levelno, message)
-        for outbox in self._outboxes():
+        for outbox in self._outboxes(record.levelno):
             self._loop.call_soon_threadsafe(outbox.event, event)
 
 
-def set_up_logging(outboxes: Callable[[], Iterable[Outbox]]) -> None:
-    """Lines of ours go to the programs, whose own settings decide what becomes of them."""
+def set_up_logging(outboxes: Callable[[int], Iterable[Outbox]]) -> None:
+    """Lines of ours go to the `outboxes` of programs that want that level, whose own settings decide what
+    becomes of them.
+    """
     handler = _Forwarder(outboxes)
     handler.addFilter(lambda record: record.name.startswith("tinker_sidecar"))
     last_words = logging.StreamHandler()
@@ -64,9 +73,11 @@ def set_up_logging(outboxes: Callable[[], Iterable[Outbox]]) -> None:
     logging.getLogger("zmq.auth").setLevel(logging.WARNING)  # Its debug lines hold the secret.
 
 
+def wanted_level(watching: Watching) -> int:
+    """From which level on a program wants to hear of it."""
+    return watching.log_level or (logging.DEBUG if watching.debug else logging.INFO)
+
+
 def take_level(programs: Iterable[Watching]) -> None:
     """Log what the one of these programs wants that wants most."""
-    levels = [
-        watching.log_level or (logging.DEBUG if watching.debug else logging.INFO) for watching in programs
-    ]
-    logging.getLogger("tinker_sidecar").setLevel(min(levels, default=logging.INFO))
+    logging.getLogger("tinker_sidecar").setLevel(min(map(wanted_level, programs), default=logging.INFO))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -14,10 +16,33 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tinker_client import APIFuture, NotFoundError, SamplingClient, types
+from tinker_client import APIFuture, NotFoundError, RetryConfig, SamplingClient, types
 from tinker_sidecar.local_server.engines.sim import expected_tokens
 
-__all__ = ["ANSWER", "PARAMS", "Load", "Report", "prompt_of"]
+__all__ = ["ANSWER", "FAULTS", "KEY", "MODEL", "PARAMS", "RETRY", "Load", "Report", "pause", "prompt_of"]
+
+KEY = "tml-soak"
+MODEL = "tinker-sidecar/sim"
+RETRY = RetryConfig(retry_delay_base=0.02, retry_delay_max=0.5, progress_timeout=120)
+
+# Not on the route of heartbeats, whose gaps are measured; and no 410, after which a request is anew.
+FAULTS = [
+    f"{route}:{fault}"
+    for route in ("asample", "retrieve_future", "retrieve_futures")
+    for fault in (
+        "500@0.02",
+        "503@0.01",
+        "408@0.01",
+        "429@0.0005",
+        "reset@0.02",
+        "reset-mid-body@0.01",
+        "truncate@0.005",
+        "corrupt@0.005",
+        "empty@0.005",
+        "delay@0.005,seconds=0.5",
+        "drip@0.005,seconds=0.5",
+    )
+]
 
 PARAMS = types.SamplingParams(max_tokens=16, seed=1)
 
@@ -205,6 +230,14 @@ class Load:
             await asyncio.gather(*(one(*self._ask()) for _ in range(dice.randrange(1, 200))))
 
         asyncio.run(many())
+
+
+def pause(pid: int, seconds: float) -> None:
+    """Stop a process for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 def prompt_of(number: int) -> list[int]:

@@ -4,7 +4,7 @@ Consumers of every sort sample without end through the sidecar, from a server wh
 in ten. All the while the sidecar is killed and stopped, the server stopped and restarted, this process
 forked; descriptors and threads run out and come back. Every answer is compared with what the server's engine
 must have said. In the end the same load is sampled in process, where the engine's own books can be looked at.
-Ends with a table, and with status 1 if a promise was broken.
+Ends with a table, and with status 1 if a promise was broken. With `--shared`: see `tools.shared_soak`.
 """
 
 from __future__ import annotations
@@ -35,35 +35,13 @@ from rich.table import Table
 
 import tinker_client
 from tests.leaks import belongings, leaked, open_library_runtimes
-from tinker_client import RetryConfig, ServiceClient, types
+from tinker_client import ServiceClient, types
 from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.local_server.engines.sim import expected_tokens
-from tools.load import ANSWER, PARAMS, Load, Report, prompt_of
-
-KEY = "tml-soak"
-MODEL = "tinker-sidecar/sim"
-RETRY = RetryConfig(retry_delay_base=0.02, retry_delay_max=0.5, progress_timeout=120)
-
-# Not on the route of heartbeats, whose gaps are measured; and no 410, after which a request is anew.
-FAULTS = [
-    f"{route}:{fault}"
-    for route in ("asample", "retrieve_future", "retrieve_futures")
-    for fault in (
-        "500@0.02",
-        "503@0.01",
-        "408@0.01",
-        "429@0.0005",
-        "reset@0.02",
-        "reset-mid-body@0.01",
-        "truncate@0.005",
-        "corrupt@0.005",
-        "empty@0.005",
-        "delay@0.005,seconds=0.5",
-        "drip@0.005,seconds=0.5",
-    )
-]
+from tools.load import ANSWER, FAULTS, KEY, MODEL, PARAMS, RETRY, Load, Report, pause, prompt_of
+from tools.shared_soak import soak_shared
 
 HEARTBEAT_GAP = 12.0
 GROWTH = 1.3, 30e6
@@ -117,11 +95,11 @@ class World:
         self._wait_for_sidecar()
 
     def stop_the_sidecar(self, dice: random.Random) -> None:
-        _pause(sidecar().pid, dice.uniform(0.2, 1.5))
+        pause(sidecar().pid, dice.uniform(0.2, 1.5))
         self.report.count("sidecar stopped")
 
     def stop_the_server(self, dice: random.Random) -> None:
-        _pause(self.server.pid, dice.uniform(0.2, 1.5))
+        pause(self.server.pid, dice.uniform(0.2, 1.5))
         self.report.count("server stopped")
 
     def restart_the_server(self, dice: random.Random) -> None:
@@ -166,7 +144,7 @@ class World:
 
     def suspend_for_a_minute(self) -> None:
         """As a laptop's lid does with everything: no heartbeat can be expected of that time."""
-        _pause(sidecar().pid, 60)
+        pause(sidecar().pid, 60)
         self.report.count("sidecar suspended for a minute")
 
     # What came of it.
@@ -203,12 +181,6 @@ def sidecar() -> psutil.Process:
     """This process's; IndexError when there is none at the moment."""
     children = psutil.Process().children()
     return [child for child in children if child.cmdline()[-2:] == ["-m", "tinker_sidecar"]][0]  # noqa: RUF015
-
-
-def _pause(pid: int, seconds: float) -> None:
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(seconds)
-    os.kill(pid, signal.SIGCONT)
 
 
 def _sample_in_child(base_url: str) -> None:
@@ -387,14 +359,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a minute, for CI")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-kills", action="store_true", help="let the sidecar live")
+    parser.add_argument("--shared", action="store_true", help="eight programs with one sidecar")
     options = parser.parse_args()
     seconds = 35.0 if options.quick else options.minutes * 60
-    os.environ["TINKER_SUBPROCESS_SAMPLING"] = "1"
+    os.environ["TINKER_SUBPROCESS_SAMPLING"] = "shared" if options.shared else "1"
     for callbacks in ("tinker_client.callbacks", "concurrent.futures"):
         logging.getLogger(callbacks).disabled = True  # They raise by the hundred.
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
-        report = soak(seconds, options.seed, quick=options.quick, kills=not options.no_kills)
+        kills = not options.no_kills
+        if options.shared:
+            report = soak_shared(seconds, options.seed, kills=kills)
+        else:
+            report = soak(seconds, options.seed, quick=options.quick, kills=kills)
     console = Console()
     console.print(table(report, seconds, options.seed))
     broken = judge(report)

@@ -15,6 +15,8 @@ from tests.waiting import wait_until
 from tinker_client import APIFuture, RequestErrorCategory, RequestFailedError, ServiceClient, types
 from tinker_client.local_server import LocalServer, start_local_server
 
+pytestmark = pytest.mark.in_all_hosts
+
 MODEL = "tinker-sidecar/sim"
 PROMPT = types.ModelInput.from_ints([1, 2, 3])
 PARAMS = types.SamplingParams(max_tokens=4, seed=0)

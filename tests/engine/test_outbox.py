@@ -229,10 +229,8 @@ async def test_the_watch_over_one_batch_does_not_hurry_the_next(
     assert (await asyncio.wait_for(sent.get(), 20)).done == ([4, 3] if comes else [4])
 
 
-async def test_there_is_no_room_while_the_client_takes_nothing(
-    outbox: Outbox, sent: list[Batch], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Outbox, "_MOST_BYTES", 100)
+async def test_there_is_no_room_while_the_client_takes_nothing(outbox: Outbox, sent: list[Batch]) -> None:
+    outbox.bound(100)
     done(outbox, 1, size=100)
     await outbox.room()
     done(outbox, 2)
@@ -242,6 +240,18 @@ async def test_there_is_no_room_while_the_client_takes_nothing(
     assert requests_in(sent) == [[1, 2]]
     assert not waiting.done()
     outbox.acknowledged(1)
+    await asyncio.wait_for(waiting, 20)
+
+
+async def test_the_room_may_become_less_and_more(outbox: Outbox, sent: list[Batch]) -> None:
+    """As that of a program that shares a sidecar, with each that comes and goes."""
+    done(outbox, 1, size=100)
+    outbox.bound(50)
+    done(outbox, 2)
+    waiting = asyncio.create_task(outbox.room())
+    await turn()
+    assert not waiting.done()
+    outbox.bound(200)
     await asyncio.wait_for(waiting, 20)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil
 import pytest
 
+import tinker_client
 from tests.connection import PARAMS, Connect, assert_right, flag, option, prompt
 from tinker_client import types
 
@@ -18,11 +18,7 @@ ROOM = 150
 
 def peak(host: str) -> float:
     """The most memory, in MiB, that the engine's process has had."""
-    [pid] = (
-        [child.pid for child in psutil.Process().children() if child.cmdline()[-1] == "tinker_sidecar"]
-        if host == "sidecar"
-        else [os.getpid()]
-    )
+    pid = os.getpid() if host == "in_process" else tinker_client.stats().process.pid
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -41,6 +41,7 @@ def test_on_every_route_of_a_sample(connect: Connect, fault: str, encoding: str)
     connection.check_samples()
 
 
+@pytest.mark.in_all_hosts
 @pytest.mark.parametrize("polls", ["a poll for each", "one poll for all"])
 def test_promises_that_are_gone(connect: Connect, polls: str) -> None:
     """A 410 has the request submitted anew."""
@@ -52,6 +53,7 @@ def test_promises_that_are_gone(connect: Connect, polls: str) -> None:
     assert connection.submitted > 40
 
 
+@pytest.mark.in_all_hosts
 def test_a_storm_of_faults(connect: Connect) -> None:
     connection = connect(
         *option(
@@ -77,6 +79,7 @@ def test_during_start_up(connect: Connect, kind: str) -> None:
     connection.check_samples(4)
 
 
+@pytest.mark.in_all_hosts
 def test_a_lost_answer_is_not_sampled_twice(connect: Connect) -> None:
     """The server did the work before the connection broke; the resend has the same `seq_id`."""
     connection = connect(*option("fault", "asample:reset@0.5"))
@@ -85,6 +88,7 @@ def test_a_lost_answer_is_not_sampled_twice(connect: Connect) -> None:
     assert len(connection.requests("asample")) > 40
 
 
+@pytest.mark.in_all_hosts
 def test_a_stuck_result_holds_up_no_other(connect: Connect) -> None:
     """Results wait a moment for those that are on their way with them."""
     client = connect(*option("fault", "retrieve_future:hang,after=5,first=1")).sampling_client()
@@ -97,7 +101,7 @@ def test_a_stuck_result_holds_up_no_other(connect: Connect) -> None:
 def test_an_answer_that_never_comes(connect_in: Connect) -> None:
     """Both routes answer at once when all is well, so a wait of a minute would be a minute lost.
 
-    It is 20 s all the same, waited for in both hosts and on both routes at once.
+    It is 20 s all the same, waited for in all hosts and on both routes at once.
     """
     clients = [
         connect_in(host, *option("fault", f"{route}:hang,after=5,first=3")).sampling_client()

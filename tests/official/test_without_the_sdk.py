@@ -90,10 +90,10 @@ def test_status_of_a_program(service_client: object, host: str) -> None:
     line = tinker_client.status()
     assert "1 session," in line
     assert "heartbeat" in line
-    assert ("tinker_client samples through the sidecar" in line and "sidecar pid" in line) == (
-        host == "sidecar"
-    )
-    assert ("tinker_client samples in this process; no sidecar is running" in line) == (host != "sidecar")
+    assert ("tinker_client samples through the sidecar" in line) == (host == "sidecar")
+    assert ("tinker_client samples through a shared sidecar" in line) == (host == "shared")
+    assert ("sidecar pid" in line) == (host != "in_process")
+    assert ("tinker_client samples in this process; no sidecar is running" in line) == (host == "in_process")
 
 
 def test_status_tells_the_age_of_a_heartbeat(

@@ -25,7 +25,7 @@ def slow_server() -> Iterator[LocalServer]:
 def launch(temporary: Path, sim_server: LocalServer) -> Iterator[Launch]:
     """Start a program, which ends with the test at the latest.
 
-    Options are those of `Program` and: the `server` it talks to, whether in the `sidecar`, and `variables`
+    Options are those of `Program` and: the `server` it talks to, which `sidecar` it has, and `variables`
     of its environment (None: without that one).
     """
     with ExitStack() as stack:
@@ -34,7 +34,7 @@ def launch(temporary: Path, sim_server: LocalServer) -> Iterator[Launch]:
             code: str,
             *,
             server: LocalServer = sim_server,
-            sidecar: bool = True,
+            sidecar: bool | str = True,
             variables: Mapping[str, str | None] | None = None,
             **options: Any,
         ) -> Program:
@@ -42,7 +42,7 @@ def launch(temporary: Path, sim_server: LocalServer) -> Iterator[Launch]:
                 **os.environ,
                 "TINKER_BASE_URL": server.base_url,
                 "TINKER_API_KEY": "tml-tests",
-                "TINKER_SUBPROCESS_SAMPLING": str(int(sidecar)),
+                "TINKER_SUBPROCESS_SAMPLING": str(sidecar),
                 "TMPDIR": str(temporary),
                 # From 3.12 on Python warns of every fork in a program with threads, as ours are meant to be.
                 "PYTHONWARNINGS": "ignore::DeprecationWarning",

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.waiting import PATIENCE, wait_until
 
-__all__ = ["Ending", "Launch", "Program", "permitted", "sidecars_in"]
+__all__ = ["Ending", "Launch", "Program", "in_each_host", "in_its_own_host", "permitted", "sidecars_in"]
 
 PRELUDE = """
 import os, signal, sys, threading, time
@@ -157,11 +158,19 @@ class Program:
         return self.process.poll() is not None and not self.sidecars()
 
     def _left(self) -> list[psutil.Process | Path]:
-        return [*self.sidecars(), *self.temporary.glob("tinker-sidecar-*")]
+        return [*self.sidecars(), *self.temporary.glob("tinker-sidecar*")]
 
 
 Launch = Callable[..., Program]
 """What the fixture `launch` is: the code, then options."""
+
+in_each_host = pytest.mark.parametrize(
+    "sidecar", [True, False, "shared"], ids=["sidecar", "in_process", "shared"]
+)
+"""Where the engine of a program runs, for `launch`."""
+
+in_its_own_host = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+"""For what a shared sidecar does not have of the program, such as its limits and its clock."""
 
 
 def sidecars_in(temporary: Path) -> list[psutil.Process]:
@@ -173,7 +182,7 @@ def _sidecars_in(temporary: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             if (
-                process.cmdline()[-2:] == ["-m", "tinker_sidecar"]
+                process.cmdline()[-2:] in (["-m", "tinker_sidecar"], ["-m", "tinker_sidecar.hub"])
                 and process.environ().get("TMPDIR") == temporary
                 and process.status() != psutil.STATUS_ZOMBIE
             ):

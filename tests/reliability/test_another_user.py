@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 
 NOBODY = 65534
 
@@ -28,8 +28,8 @@ say("sampled")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
-def test_large_results(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_large_results(launch: Launch, sidecar: bool | str) -> None:
     program = launch(LARGE.replace("THEN", f"os.setresuid(*3 * [{NOBODY}])"), sidecar=sidecar)
     program.expect("sampled")
 

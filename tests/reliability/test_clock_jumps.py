@@ -18,11 +18,11 @@ import libfaketime
 import pytest
 
 from tests.local_server.api import Api
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_its_own_host
 from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer, start_local_server
 
-pytestmark = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+pytestmark = in_its_own_host
 
 LIBRARY = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
 

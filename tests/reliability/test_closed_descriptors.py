@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 
 CLOSED = """
 sys.stdin = sys.stdout = sys.stderr = None
@@ -21,8 +21,8 @@ open(os.environ["TMPDIR"] + "/sampled", "w").close()
 
 
 @pytest.mark.parametrize("options", ["", "base_url='local'"], ids=["a server", "its own server"])
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
-def test_sampling(launch: Launch, temporary: Path, sidecar: bool, options: str) -> None:
+@in_each_host
+def test_sampling(launch: Launch, temporary: Path, sidecar: bool | str, options: str) -> None:
     program = launch(
         CLOSED.replace("**{}", options), sidecar=sidecar, variables={"TINKER_SIDECAR_LOCAL_ENGINE": "sim"}
     )

@@ -6,9 +6,8 @@ import signal
 from pathlib import Path
 
 import psutil
-import pytest
 
-from tests.reliability.programs import Launch, Program
+from tests.reliability.programs import Launch, Program, in_each_host
 from tests.waiting import has_ended, wait_until
 
 COMMAND = 'sleep 300 & echo $! >> "$TMPDIR/sleepers"; wait; echo tml-tests'
@@ -18,8 +17,6 @@ WAITS = """
 threading.Thread(target=connect, daemon=True).start()
 sys.stdin.readline()
 """
-
-both_hosts = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
 
 
 def sleeper(program: Program) -> psutil.Process:
@@ -43,8 +40,8 @@ def test_the_sidecar_is_killed(launch: Launch) -> None:
     program.wait()
 
 
-@both_hosts
-def test_the_program_is_killed(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_the_program_is_killed(launch: Launch, sidecar: bool | str) -> None:
     program = launch(WAITS, sidecar=sidecar, variables=VARIABLES)
     left = sleeper(program)
     program.process.kill()
@@ -53,8 +50,8 @@ def test_the_program_is_killed(launch: Launch, sidecar: bool) -> None:
     assert_gone(left)
 
 
-@both_hosts
-def test_the_program_ends(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_the_program_ends(launch: Launch, sidecar: bool | str) -> None:
     program = launch(WAITS, sidecar=sidecar, variables=VARIABLES)
     left = sleeper(program)
     program.go_on()
@@ -67,8 +64,10 @@ def test_the_program_ends(launch: Launch, sidecar: bool) -> None:
 AGENT = 'sleep 300 >/dev/null 2>&1 & echo $! >> "$TMPDIR/sleepers"; echo tml-tests'
 
 
-@both_hosts
-def test_an_agent_that_the_command_leaves_behind(launch: Launch, temporary: Path, sidecar: bool) -> None:
+@in_each_host
+def test_an_agent_that_the_command_leaves_behind(
+    launch: Launch, temporary: Path, sidecar: bool | str
+) -> None:
     program = launch(
         "sample(connect(), range(10)); say('sampled')",
         sidecar=sidecar,

@@ -6,10 +6,8 @@ import sys
 
 import pytest
 
-from tests.reliability.programs import Launch, Program
+from tests.reliability.programs import Launch, Program, in_each_host
 from tinker_client.local_server import LocalServer
-
-HOSTS = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
 
 starts_no_threads = pytest.mark.skipif(
     sys.version_info[:2] == (3, 12), reason="Python 3.12 starts no thread once the main one has ended"
@@ -34,21 +32,21 @@ def assert_evaluates(program: Program) -> None:
     program.assert_ends_well()
 
 
-@HOSTS
-def test_a_handler_registered_after_the_import(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_a_handler_registered_after_the_import(launch: Launch, sidecar: bool | str) -> None:
     assert_evaluates(launch(USED + EVALUATE, sidecar=sidecar))
 
 
 @starts_no_threads
-@HOSTS
-def test_a_handler_registered_before_the_import(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_a_handler_registered_before_the_import(launch: Launch, sidecar: bool | str) -> None:
     """This package's own handler runs before that one."""
     assert_evaluates(launch(USED, before=EVALUATE, sidecar=sidecar))
 
 
 @starts_no_threads
-@HOSTS
-def test_one_with_the_local_server(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_one_with_the_local_server(launch: Launch, sidecar: bool | str) -> None:
     variables = {"TINKER_BASE_URL": "local", "TINKER_SIDECAR_LOCAL_ENGINE": "sim"}
     assert_evaluates(launch(USED, before=EVALUATE, sidecar=sidecar, variables=variables))
 
@@ -66,14 +64,14 @@ atexit.register(lambda: asyncio.run(ask_all()))
 
 
 @starts_no_threads
-@HOSTS
-def test_one_that_awaits(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_one_that_awaits(launch: Launch, sidecar: bool | str) -> None:
     assert_evaluates(launch(USED, before=AWAITS, sidecar=sidecar))
 
 
 @starts_no_threads
-@HOSTS
-def test_one_that_waits_for_what_was_asked_before(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_one_that_waits_for_what_was_asked_before(launch: Launch, sidecar: bool | str) -> None:
     before = "import atexit\natexit.register(lambda: (check(pending), say('evaluated')))"
     assert_evaluates(
         launch(USED + "pending = {n: ask(client, n) for n in range(100)}", before=before, sidecar=sidecar)
@@ -93,9 +91,9 @@ atexit.register(evaluate_anew)
 
 
 @starts_no_threads
-@HOSTS
+@in_each_host
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_first_use_in_a_handler(launch: Launch, sidecar: bool, when: str) -> None:
+def test_first_use_in_a_handler(launch: Launch, sidecar: bool | str, when: str) -> None:
     code, before = ("", FIRST_USE) if when == "before" else (FIRST_USE, "")
     assert_evaluates(launch(code, before=before, sidecar=sidecar))
 
@@ -139,8 +137,8 @@ atexit.register(evaluate)
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 12), reason="other Pythons start threads there")
-@HOSTS
-def test_what_python_forbids_is_one_clear_error(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_what_python_forbids_is_one_clear_error(launch: Launch, sidecar: bool | str) -> None:
     program = launch(REFUSED, sidecar=sidecar)
     program.expect("SidecarStartupError")
     program.expect("True")
@@ -148,9 +146,9 @@ def test_what_python_forbids_is_one_clear_error(launch: Launch, sidecar: bool) -
     program.assert_ends_well()
 
 
-@HOSTS
+@in_each_host
 def test_requests_in_flight_do_not_hold_up_the_exit(
-    launch: Launch, slow_server: LocalServer, sidecar: bool
+    launch: Launch, slow_server: LocalServer, sidecar: bool | str
 ) -> None:
     """Also with a handler that has nothing to do with them."""
     code = "client = connect()\npending = [ask(client, number) for number in range(2000)]\nsay('done')"

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from tests.local_server.api import Api
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 from tinker_client.local_server import start_local_server
 
 SWEEP = """
@@ -24,9 +24,9 @@ say("sampled")
 """
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+@in_each_host
 @pytest.mark.parametrize("descriptors", [256, 1024])
-def test_a_sweep(launch: Launch, sidecar: bool, descriptors: int) -> None:
+def test_a_sweep(launch: Launch, sidecar: bool | str, descriptors: int) -> None:
     with closing(start_local_server("sim", "--latency", "0.05")) as server:
         program = launch(SWEEP.replace("DESCRIPTORS", str(descriptors)), sidecar=sidecar, server=server)
         program.expect("sampled")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 
-pytestmark = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+pytestmark = [pytest.mark.in_all_hosts, in_each_host]
 
 IN_FLIGHT = """
 client = connect()
@@ -24,7 +24,7 @@ say("all of them")
 """
 
 
-def test_parent_and_children_get_theirs(launch: Launch, sidecar: bool) -> None:
+def test_parent_and_children_get_theirs(launch: Launch, sidecar: bool | str) -> None:
     program = launch(IN_FLIGHT, sidecar=sidecar)
     program.expect("all of them")
 
@@ -55,7 +55,7 @@ say("no lock held for ever")
 """
 
 
-def test_while_other_threads_are_in_the_middle_of_it(launch: Launch, sidecar: bool) -> None:
+def test_while_other_threads_are_in_the_middle_of_it(launch: Launch, sidecar: bool | str) -> None:
     program = launch(WHILE_THREADS_SAMPLE, sidecar=sidecar)
     program.expect("no lock held for ever")
 
@@ -93,7 +93,7 @@ say("said so")
 """
 
 
-def test_what_is_pending_fails_in_the_child(launch: Launch, sidecar: bool) -> None:
+def test_what_is_pending_fails_in_the_child(launch: Launch, sidecar: bool | str) -> None:
     program = launch(PENDING, sidecar=sidecar)
     program.expect("said so")
 

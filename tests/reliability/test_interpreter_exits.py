@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 from tinker_client.local_server import LocalServer
 
 THREADS = """
@@ -58,10 +58,10 @@ QUIET = {
 }
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+@in_each_host
 @pytest.mark.parametrize("code", QUIET.values(), ids=QUIET)
 def test_at_once_and_without_a_word(
-    launch: Launch, slow_server: LocalServer, sim_server: LocalServer, code: str, sidecar: bool
+    launch: Launch, slow_server: LocalServer, sim_server: LocalServer, code: str, sidecar: bool | str
 ) -> None:
     server = slow_server if code in (PENDING, WAITED_FOR) else sim_server
     program = launch(code + "\nsay('done')", server=server, sidecar=sidecar)
@@ -72,8 +72,8 @@ def test_at_once_and_without_a_word(
     program.assert_nothing_left()
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
-def test_in_the_middle_of_the_first_use(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_in_the_middle_of_the_first_use(launch: Launch, sidecar: bool | str) -> None:
     """What Python says of a daemon thread that it cuts off is its own; ours is to end and leave nothing."""
     program = launch(FIRST_USE + "\nsay('done')", sidecar=sidecar)
     program.expect("done")

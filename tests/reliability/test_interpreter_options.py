@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tinker_sidecar
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 
 CHECKOUT = str(Path(tinker_sidecar.__file__).parents[1])
 BEFORE = f"import sys; sys.path.insert(0, {CHECKOUT!r})\n"
@@ -42,9 +42,9 @@ def test_options(launch: Launch, options: tuple[str, ...]) -> None:
     program.assert_ends_well()
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+@in_each_host
 def test_isolated_from_a_hostile_python_path(
-    launch: Launch, temporary: Path, tmp_path: Path, sidecar: bool
+    launch: Launch, temporary: Path, tmp_path: Path, sidecar: bool | str
 ) -> None:
     mark = temporary / "hostile"
     for module in ("sitecustomize", "zmq", "uvloop", "typer"):

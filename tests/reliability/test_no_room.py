@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.programs import Launch, Program, permitted
+from tests.reliability.programs import Launch, Program, in_each_host, in_its_own_host, permitted
 
 
 def become(user: int) -> tuple[str, ...]:
@@ -23,7 +23,6 @@ def become(user: int) -> tuple[str, ...]:
 needs_another_user = pytest.mark.skipif(
     not permitted(*become(12345), "true"), reason="no permission to become another user"
 )
-both_hosts = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def launch_alone(launch: Launch, temporary: Path) -> Callable[..., Program]:
     """Start a program as a user who has no other processes."""
     user = 1_000_000 + os.getpid()
 
-    def start(code: str, sidecar: bool) -> Program:
+    def start(code: str, sidecar: bool | str) -> Program:
         os.chown(temporary, user, user)
         return launch(
             code, command=become(user), sidecar=sidecar, variables={"TOKIO_WORKER_THREADS": "2", "HOME": "/"}
@@ -75,7 +74,7 @@ DESCRIPTORS = EVER_MORE.replace("KIND", "resource.RLIMIT_NOFILE").replace("FIRST
 
 
 @needs_another_user
-@both_hosts
+@in_its_own_host
 def test_threads(launch_alone: Callable[..., Program], sidecar: bool) -> None:
     left = "assert (children, descriptors) <= before[:2], (before, belongings(), error)"
     program = launch_alone(THREADS.replace("LEFT", left), sidecar)
@@ -84,10 +83,10 @@ def test_threads(launch_alone: Callable[..., Program], sidecar: bool) -> None:
     program.assert_ends_well()
 
 
-@both_hosts
-def test_descriptors(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_descriptors(launch: Launch, sidecar: bool | str) -> None:
     # In process the HTTP library keeps what it has begun with.
-    left = f"assert (children, {sidecar} and descriptors) <= before[:2], (before, belongings(), error)"
+    left = f"assert (children, {sidecar!r} and descriptors) <= before[:2], (before, belongings(), error)"
     program = launch(DESCRIPTORS.replace("LEFT", left), sidecar=sidecar)
     program.expect("refused")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.programs import Launch, permitted
+from tests.reliability.programs import Launch, in_each_host, permitted
 
 SAMPLE = """
 sample(connect(), range(100))
@@ -90,8 +90,8 @@ say("sampled")
 """
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
-def test_256_descriptors_and_2000_requests_in_flight(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_256_descriptors_and_2000_requests_in_flight(launch: Launch, sidecar: bool | str) -> None:
     assert_samples(launch, FEW_DESCRIPTORS, sidecar=sidecar)
 
 

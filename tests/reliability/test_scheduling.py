@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("TINKER_SIDECAR_PORTABLE") == "1", reason="the portable twin changes no thread's policy"
@@ -96,8 +96,8 @@ SYSCALL = {"x86_64": 144, "aarch64": 119}.get(platform.machine())
 
 
 @pytest.mark.skipif(SYSCALL is None, reason="no number for sched_setscheduler on this machine")
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
-def test_a_sandbox_that_has_no_such_policy(launch: Launch, sidecar: bool) -> None:
+@in_each_host
+def test_a_sandbox_that_has_no_such_policy(launch: Launch, sidecar: bool | str) -> None:
     """As gVisor, in which some clouds run everything."""
     program = launch(REFUSE.replace("{syscall}", str(SYSCALL)) + SAMPLE, sidecar=sidecar)
     program.expect("refused")

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 import tinker_sidecar
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 
 CHECKOUT = str(Path(tinker_sidecar.__file__).parents[1])
 PACKAGES = str(Path(zmq.__file__).parents[1])
@@ -48,7 +48,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize(("options", "before"), WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+@in_each_host
 @pytest.mark.parametrize("code", [SAMPLE, LOCAL], ids=["a server", "its own server"])
 def test_packages(
     launch: Launch,
@@ -57,7 +57,7 @@ def test_packages(
     options: tuple[str, ...],
     before: str,
     code: str,
-    sidecar: bool,
+    sidecar: bool | str,
 ) -> None:
     program = launch(
         code,

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 from tinker_client.local_server import start_local_server
 
 KEY = "tml-very-secret"
@@ -42,10 +42,10 @@ go_on()
 """
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
+@in_each_host
 @pytest.mark.parametrize("jwt", [(), ("--jwt",)], ids=["key", "token"])
 def test_it_is_in_no_log_and_in_no_traceback(
-    launch: Launch, temporary: Path, sidecar: bool, jwt: tuple[str, ...]
+    launch: Launch, temporary: Path, sidecar: bool | str, jwt: tuple[str, ...]
 ) -> None:
     with closing(start_local_server("sim", "--api-key", KEY, "--fail-token", "999", *jwt)) as server:
         program = launch(EXPLAIN + TALKS, server=server, sidecar=sidecar, variables={"TINKER_API_KEY": KEY})
@@ -58,7 +58,7 @@ def test_it_is_in_no_log_and_in_no_traceback(
         ending = program.wait()
 
     assert ending.errors.count("Traceback") >= 3
-    assert len(left) == sidecar
+    assert len(left) == bool(sidecar)
     for text in (ending.output, ending.errors, *left):
         assert "very-secret" not in text
         assert not re.search(r"eyJ[\w-]+\.[\w-]+\.", text)  # A token: two parts and a signature.
@@ -83,8 +83,8 @@ go_on()
 """
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
-def test_nor_is_that_of_a_local_server(launch: Launch, temporary: Path, sidecar: bool) -> None:
+@in_each_host
+def test_nor_is_that_of_a_local_server(launch: Launch, temporary: Path, sidecar: bool | str) -> None:
     variables = {"TINKER_API_KEY": None, "TINKER_SIDECAR_LOCAL_ENGINE": "sim"}
     program = launch(EXPLAIN + LOCAL, sidecar=sidecar, variables=variables)
     key = program.hear()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-import pytest
-
-from tests.reliability.programs import Launch
+from tests.reliability.programs import Launch, in_each_host
 from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer
 
@@ -57,8 +55,8 @@ futures[0].result()
 """
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
-def test_ctrl_c_twice(launch: Launch, slow_server: LocalServer, sidecar: bool) -> None:
+@in_each_host
+def test_ctrl_c_twice(launch: Launch, slow_server: LocalServer, sidecar: bool | str) -> None:
     """The second lands wherever the first has got the program to: in the wait, the traceback, the exit."""
     program = launch(WAITING, server=slow_server, sidecar=sidecar)
     program.expect("waiting")
@@ -69,8 +67,8 @@ def test_ctrl_c_twice(launch: Launch, slow_server: LocalServer, sidecar: bool) -
     program.assert_nothing_left()
 
 
-@pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
-def test_ctrl_c_during_the_exit(launch: Launch, slow_server: LocalServer, sidecar: bool) -> None:
+@in_each_host
+def test_ctrl_c_during_the_exit(launch: Launch, slow_server: LocalServer, sidecar: bool | str) -> None:
     code = WAITING.replace("futures[0].result()", "")
     program = launch(code, server=slow_server, sidecar=sidecar)
     program.expect("waiting")

@@ -45,6 +45,18 @@ def test_the_sidecar_says_what_is_missing(launch: Launch, portable: str) -> None
     program.assert_ends_well()
 
 
+def test_nor_can_one_be_shared(launch: Launch) -> None:
+    """Which is told first, and then why there is none in its place either."""
+    program = launch(
+        SIDECAR, before=LIKE_WINDOWS + NO_UNIX_SOCKETS, variables={"TINKER_SUBPROCESS_SAMPLING": "shared"}
+    )
+    assert program.hear().startswith("no sidecar can run here, as this system has no Unix sockets")
+    program.wait()
+    [line] = program.errors.splitlines()
+    assert line.startswith("there can be no shared sidecar: that takes pidfds, which are not to be had here")
+    program.assert_nothing_left()
+
+
 def test_in_process_it_samples(launch: Launch) -> None:
     code = 'sample(connect(), range(100))\nsay("sampled")'
     variables = {"TINKER_SIDECAR_PORTABLE": "1"}

@@ -15,7 +15,7 @@ import pytest
 from tests.connection import Connection
 from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer, start_local_server
-from tinker_sidecar.ipc.shared import SHARED_PREFIX
+from tinker_sidecar.ipc.shared import ATTACH, SHARED_PREFIX
 
 __all__ = ["Place", "Program", "Start", "StartServer"]
 
@@ -23,15 +23,18 @@ ROOT = Path(__file__).parents[2]
 
 
 class Program:
-    """A `worker`, which shares a sidecar. `before` is code that it runs first."""
+    """A `worker`, which shares a sidecar.
 
-    def __init__(self, *arguments: str, before: str = "") -> None:
+    `before` is code that it runs first, `by` a command that runs it.
+    """
+
+    def __init__(self, *arguments: str, before: str = "", by: tuple[str, ...] = ()) -> None:
         command = [sys.executable, "-m", "tests.shared.worker", *arguments]
         if before:
             code = f"{before}\nfrom tests.shared.worker import main\nmain()"
             command[1:3] = ["-c", code]
         self.process = subprocess.Popen(
-            command,
+            [*by, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -97,6 +100,10 @@ class Place:
         """The folders of shared sidecars."""
         return sorted(self.path.glob(f"{SHARED_PREFIX}*"))
 
+    def starting(self) -> list[psutil.Process]:
+        """Those that run while nobody may attach yet."""
+        return [] if any(self.path.glob(f"{SHARED_PREFIX}*/{ATTACH}")) else self.sidecars()
+
     def sidecars(self) -> list[psutil.Process]:
         """Those that run."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
@@ -144,9 +151,13 @@ def start(place: Place) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start(
-            server: LocalServer, key: str = "tml-tests", pickled: str = "", before: str = ""
+            server: LocalServer,
+            key: str = "tml-tests",
+            pickled: str = "",
+            before: str = "",
+            by: tuple[str, ...] = (),
         ) -> Program:
-            program = Program(server.base_url, key, *filter(None, [pickled]), before=before)
+            program = Program(server.base_url, key, *filter(None, [pickled]), before=before, by=by)
             stack.callback(program.end)
             return program
 

@@ -68,8 +68,9 @@ def test_groups_have_one_each(
 @pytest.mark.parametrize("group", ["a/b", "..", "-x", "ä", "x" * 25, "a b"])
 def test_a_group_that_is_no_name(place: Place, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
     monkeypatch.setenv("TINKER_SIDECAR_GROUP", group)
-    with pytest.raises(TinkerError, match=r"TINKER_SIDECAR_GROUP must be up to 24"):
-        ServiceClient(base_url="http://127.0.0.1:1", api_key="tml-tests")
+    for asked in ("shared", None):  # By the argument, and by the environment.
+        with pytest.raises(TinkerError, match=r"^TINKER_SIDECAR_GROUP must be up to 24"):
+            ServiceClient(base_url="http://127.0.0.1:1", api_key="tml-tests", subprocess_sampling=asked)
 
 
 def test_a_socket_that_a_dead_one_left(place: Place, start: Start, sim_server: LocalServer) -> None:

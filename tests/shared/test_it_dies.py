@@ -37,6 +37,33 @@ def test_it_is_killed_again_and_again(place: Place, start: Start, start_server: 
     assert {program.do("restarts") for program in programs} == {"3"}
 
 
+STILLBORN = """
+import os, signal, time
+from tinker_client.connection import sidecar
+
+class Stillborn(sidecar.SidecarHost):
+    "The first to be made is dead before anybody has it."
+
+    def __init__(self, backend, process):
+        super().__init__(backend, process)
+        sidecar.SidecarHost = Stillborn.__base__
+        os.kill(process.pid, signal.SIGKILL)
+        self._channel._thread.join()
+
+sidecar.SidecarHost = Stillborn
+"""
+
+
+@pytest.mark.parametrize("sampling", ["shared", "1"], ids=["shared", "its own"])
+def test_it_is_killed_in_the_moment_in_which_it_has_started(
+    place: Place, start: Start, sim_server: LocalServer, monkeypatch: pytest.MonkeyPatch, sampling: str
+) -> None:
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", sampling)
+    program = start(sim_server, before=STILLBORN).ready()
+    program.do("submit 0 5")
+    assert program.do("wait") == "5"
+
+
 def test_it_is_asked_to_end(place: Place, start: Start, start_server: StartServer) -> None:
     """As by an administrator: others go on, in another."""
     server = start_server("--latency=1")

@@ -9,7 +9,7 @@ import msgspec
 
 from tinker_sidecar.ipc import handshake, protocol, shared, stats, watching
 
-DIGESTS = {1: "e51cbedf881b16fa"}
+DIGESTS = {1: "e7b64f989f112a19"}
 """Of the messages of each version of the protocol."""
 
 

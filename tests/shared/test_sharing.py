@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-
+from tests.connection import option
 from tests.shared.conftest import Place, Start, StartServer, connection_of
 from tests.waiting import wait_until
-from tinker_client.local_server import LocalServer
-from tinker_sidecar.ipc.shared import ATTACH
 
 
 def test_copies_have_one_heartbeat_and_one_pool(
@@ -38,6 +35,18 @@ def test_one_token_is_bought_for_all(place: Place, start: Start, start_server: S
     assert len(connection_of(server).requests("auth/token")) == 1
 
 
+def test_so_many_submissions_are_on_their_way_for_all_together(
+    place: Place, start: Start, start_server: StartServer
+) -> None:
+    server = start_server(*option("fault", "asample:delay,seconds=0.2"))
+    programs = [start(server).ready() for _ in range(3)]
+    for program in programs:
+        program.do("submit 0 300")
+    for program in programs:
+        assert program.do("wait") == "300"
+    assert 200 < connection_of(server).log["most_at_once"]["asample"] <= 400
+
+
 def test_other_credentials_share_nothing(place: Place, start: Start, start_server: StartServer) -> None:
     server = start_server("--jwt")
     for key in ("tml-one", "tml-two"):
@@ -59,21 +68,3 @@ def test_the_greedy_and_the_modest_take_turns(place: Place, start: Start, start_
     assert modest.do("wait") == "200"
     assert connection.submitted - before < 3 * 200
     greedy.process.kill()
-
-
-def test_nonsense_is_dropped_alone(place: Place, start: Start, sim_server: LocalServer) -> None:
-    program = start(sim_server).ready()
-    [folder] = place.folders()
-    for nonsense in (b"", b"\n", b"{}\n", b"\xff" * 70_000, b'{"borrows": 1}\n', b"[" * 5000 + b"\n"):
-        with socket.socket(socket.AF_UNIX) as stranger:
-            stranger.connect(str(folder / ATTACH))
-            stranger.settimeout(10)
-            try:
-                stranger.sendall(nonsense)
-                stranger.shutdown(socket.SHUT_WR)
-                assert stranger.recv(100) == b""
-            except (BrokenPipeError, ConnectionResetError):
-                continue
-    program.do("submit 0 5")
-    assert program.do("wait") == "5"
-    assert program.do("restarts") == "0"

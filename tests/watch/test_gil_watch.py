@@ -20,6 +20,13 @@ from tinker_sidecar.watch import gil_warnings
 from tinker_sidecar.watch.feed import Feed
 from tinker_sidecar.watch.gil_watch import GilWatch
 
+
+@pytest.fixture(autouse=True)
+def _nothing_to_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the looks of the tests before, or what their programs have cost."""
+    monkeypatch.setattr(GilWatch, "_paid_at", 0.0)
+
+
 ALIVE = """
 import os, re, threading, time
 

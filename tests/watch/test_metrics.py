@@ -34,7 +34,7 @@ sample(client, range(20))
 """
 
 
-@pytest.fixture(params=[False, True], ids=["in_process", "sidecar"])
+@pytest.fixture(params=[False, True, "shared"], ids=["in_process", "sidecar", "shared"])
 def measured(request: pytest.FixtureRequest, launch: Launch) -> Callable[..., Program]:
     """Start a program with `TINKER_SIDECAR_METRICS` set, in either host, that has sampled twenty times."""
 

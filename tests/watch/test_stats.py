@@ -18,6 +18,8 @@ from tests.waiting import wait_until
 from tinker_client import SamplingParams, Stats, TinkerError
 from tinker_sidecar.ipc.stats import STAGES
 
+pytestmark = pytest.mark.in_all_hosts
+
 PARAMS = SamplingParams(max_tokens=7)
 """Seven tokens come back."""
 
@@ -64,8 +66,8 @@ def test_it_says_where_it_runs(connect: Connect, host: str) -> None:
     sample(connect(), 1)
     stats = tinker_client.stats()
     assert stats.program == os.getpid()
-    assert stats.host == ("sidecar" if host == "sidecar" else "in process")
-    assert (stats.process.pid == os.getpid()) == (host != "sidecar")
+    assert stats.host == {"in_process": "in process", "shared": "shared sidecar"}.get(host, host)
+    assert (stats.process.pid == os.getpid()) == (host == "in_process")
     assert stats.process.rss_bytes > 1 << 20
     assert stats.process.threads >= 1
     (session,) = stats.sessions

@@ -7,14 +7,10 @@ import re
 import signal
 from pathlib import Path
 
-import pytest
-
-from tests.reliability.programs import Launch, Program
+from tests.reliability.programs import Launch, Program, in_each_host
 from tests.waiting import wait_until
 from tinker_sidecar.watch.trace_files import NotOurTraceError
 from tinker_sidecar.watch.trace_reading import Recording, read_trace
-
-both_hosts = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
 
 SAMPLING = """
 client = connect()
@@ -27,7 +23,9 @@ go_on()
 """
 
 
-def traced(launch: Launch, temporary: Path, *, sidecar: bool, code: str = SAMPLING) -> tuple[Program, Path]:
+def traced(
+    launch: Launch, temporary: Path, *, sidecar: bool | str, code: str = SAMPLING
+) -> tuple[Program, Path]:
     """A program that has sampled 40 times, and its trace."""
     path = temporary / "run.json"
     program = launch(code, sidecar=sidecar, variables={"TINKER_SIDECAR_TRACE": str(path)})
@@ -48,8 +46,10 @@ def wait_for(path: Path, requests: int) -> Recording:
     return read_trace(path)
 
 
-@both_hosts
-def test_what_is_written_is_there_within_moments(launch: Launch, temporary: Path, sidecar: bool) -> None:
+@in_each_host
+def test_what_is_written_is_there_within_moments(
+    launch: Launch, temporary: Path, sidecar: bool | str
+) -> None:
     program, path = traced(launch, temporary, sidecar=sidecar)
     recording = wait_for(path, 40)
     assert recording.outcomes == {"finished": 40}
@@ -57,8 +57,8 @@ def test_what_is_written_is_there_within_moments(launch: Launch, temporary: Path
     assert len(recording.ends["server"]) == 40
 
 
-@both_hosts
-def test_the_trace_of_a_program_that_is_killed(launch: Launch, temporary: Path, sidecar: bool) -> None:
+@in_each_host
+def test_the_trace_of_a_program_that_is_killed(launch: Launch, temporary: Path, sidecar: bool | str) -> None:
     program, path = traced(launch, temporary, sidecar=sidecar)
     if not sidecar:
         wait_for(path, 40)  # A second may be lost with the engine; the sidecar survives to write it.
@@ -98,8 +98,8 @@ say("sampled")
 """
 
 
-@both_hosts
-def test_each_process_of_a_program_has_a_trace(launch: Launch, temporary: Path, sidecar: bool) -> None:
+@in_each_host
+def test_each_process_of_a_program_has_a_trace(launch: Launch, temporary: Path, sidecar: bool | str) -> None:
     program, path = traced(launch, temporary, sidecar=sidecar, code=FAMILY)
     for _ in range(2):
         program.expect("sampled")

@@ -35,8 +35,10 @@ _inherited: list[object] = []
 def get_backend(*, sidecar: SubprocessSampling | None) -> Backend:
     """This process's backend: the engine on a thread, in its own sidecar, or in one that is shared.
 
-    None, for want of a wish, is on a thread.
+    None, for want of a wish, is on a thread. Raises `TinkerError` for a `TINKER_SIDECAR_GROUP` that will not do.
     """
+    if sidecar == SHARED:
+        sidecar_group()
     with _lock:
         sidecar = sidecar or _http_runtime_lost
         backend = _backends.get(sidecar)
@@ -96,7 +98,8 @@ def _shared_host(backend: Backend) -> Host:
 
     linger = number("TINKER_SIDECAR_LINGER", 5.0, "seconds, such as 5")
     try:
-        return SidecarHost(backend, SharedSidecar(backend.watching, sidecar_group(), linger))
+        shared = SharedSidecar(backend.watching, sidecar_group(), linger, is_exiting=lambda: _exiting)
+        return SidecarHost(backend, shared)
     except NotSharedError as reason:
         backend.fall_back(str(reason))
         return _sidecar_host(backend)

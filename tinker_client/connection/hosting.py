@@ -64,6 +64,8 @@ class Hosted:
         self._host: Host | None = None
         self._launch: InterruptibleFuture[None] | None = None
         """The start of a host that is under way."""
+        self._stillborn: tuple[Host, SidecarError] | None = None
+        """A host that has died before that start had come to its end, and how."""
         self._inherited: Host | None = None
         """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
         self._restarts = Restarts()
@@ -141,6 +143,8 @@ class Hosted:
         """The host is gone: another takes over, and if none can, whoever waits gets the error."""
         with self.lock:
             if self._host is not host:
+                if self._launch is not None:
+                    self._stillborn = host, error
                 return
             self._host, self.generation, self._death = None, None, str(error)
             if not self._is_in_use():
@@ -184,13 +188,23 @@ class Hosted:
             self._launch_failed(launch, reason if isinstance(reason, SidecarError) else _unexpected(reason))
             return
         with self.lock:
-            wanted = self._launch is launch
-            if wanted:
+            wanted, early_death = self._launch is launch, self._early_death(host)
+            if wanted and early_death is not None:
+                self._death = early_death
+            elif wanted:
                 self._host, self._launch, self._death = host, None, None
                 self._tell(host)
+        if wanted and early_death is not None:
+            self._finish_launch(launch)
+            return
         if not wanted:  # `close` was called meanwhile.
             host.close()
         launch._complete(None)
+
+    def _early_death(self, host: Host) -> str | None:
+        """How `host`, which has just been started, has died already; None: it lives. Under the lock."""
+        stillborn, self._stillborn = self._stillborn, None
+        return str(stillborn[1]) if stillborn is not None and stillborn[0] is host else None
 
     def _replacement(self) -> Host:
         """A host in place of one that died."""

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinker_client.connection.socket_folder import unfit_place
+from tinker_sidecar.ipc import shared
 from tinker_sidecar.ipc.folders import places
-from tinker_sidecar.ipc.shared import LOCK, PROTOCOL, SHARED_PREFIX, STARTS
+from tinker_sidecar.ipc.shared import LOCK, SHARED_PREFIX, STARTS
 from tinker_sidecar.system.locks import lock
 
 __all__ = ["MeetingPlace", "NotSharedError"]
@@ -34,13 +35,14 @@ class MeetingPlace:
     """The one of this user and `group` on this machine, made if it is not there.
 
     It belongs to a version of the protocol, and to the namespaces that this process is in: containers on one
-    machine do not see each other's processes, though they may share a folder.
+    machine do not see each other's processes, or servers, though they may share a folder.
 
     Raises `NotSharedError` if there is none that is safe.
     """
 
     def __init__(self, group: str) -> None:
-        self.folder = _folder(group)
+        self.protocol = shared.PROTOCOL
+        self.folder = _folder(group, self.protocol)
         self.make()
 
     @contextmanager
@@ -64,18 +66,24 @@ class MeetingPlace:
         finally:
             os.close(descriptor)
 
-    def count_start(self) -> None:
-        """One more sidecar is started here. Raises `NotSharedError` if there have been too many lately."""
-        starts = self.folder / STARTS
-        lately = []
-        with suppress(OSError, ValueError):
-            lately = [
-                start for start in map(float, starts.read_text().split()) if start > time.time() - _WITHIN
-            ]
-        if len(lately) > _MOST_STARTS:
+    def check_starts(self) -> None:
+        """Raises `NotSharedError` if too many sidecars have been started here lately."""
+        if len(self._starts()) > _MOST_STARTS:
             raise NotSharedError(f"{_MOST_STARTS} have died within a minute")
+
+    def count_start(self) -> None:
+        """One more is started here."""
+        starts = [*self._starts(), time.time()]
         with suppress(OSError):
-            starts.write_text("".join(f"{start}\n" for start in [*lately, time.time()]))
+            (self.folder / STARTS).write_text("".join(f"{start}\n" for start in starts))
+
+    def _starts(self) -> list[float]:
+        """When it was, within the last minute."""
+        try:
+            starts = map(float, (self.folder / STARTS).read_text().split())
+            return [start for start in starts if start > time.time() - _WITHIN]
+        except (OSError, ValueError):
+            return []
 
     def _is_still(self, descriptor: int) -> bool:
         """Whether the lock that we have is the one in the folder."""
@@ -96,9 +104,10 @@ class MeetingPlace:
             raise NotSharedError(f"{self.folder} may be entered by others, or not by its owner")
 
 
-def _folder(group: str) -> Path:
-    namespaces = hashlib.sha256("".join(map(_namespace, ("pid", "mnt", "user"))).encode()).hexdigest()[:8]
-    name = f"{SHARED_PREFIX}{os.geteuid()}-{group}-{PROTOCOL}-{namespaces}"
+def _folder(group: str, protocol: int) -> Path:
+    kinds = "pid", "mnt", "user", "net"
+    namespaces = hashlib.sha256("".join(map(_namespace, kinds)).encode()).hexdigest()[:8]
+    name = f"{SHARED_PREFIX}{os.geteuid()}-{group}-{protocol}-{namespaces}"
     reasons = []
     for place in (os.environ.get("XDG_RUNTIME_DIR") or "", *places()):
         if not place:

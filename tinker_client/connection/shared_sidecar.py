@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
+from collections.abc import Callable
 from time import monotonic, sleep
 
 import msgspec
@@ -13,7 +15,7 @@ from tinker_client.connection.meeting_place import MeetingPlace, NotSharedError
 from tinker_client.connection.sidecar_process import HTTP_THREADS
 from tinker_client.connection.socket_folder import remove_left_folders
 from tinker_client.errors import SidecarStartupError
-from tinker_sidecar.ipc.shared import ATTACH, LOG, LONGEST_LINE, Attach, Attached, HubHello, Started
+from tinker_sidecar.ipc.shared import ATTACH, EXITING, LOG, LONGEST_LINE, Attach, Attached, HubHello, Started
 from tinker_sidecar.ipc.watching import Watching
 from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.system import MEMORY_VARIABLES, can_borrow
@@ -22,12 +24,14 @@ __all__ = ["SharedSidecar"]
 
 _PATIENCE = 30.0
 """Seconds that it may take until we are attached."""
+_FAREWELL = 1.0
+"""Seconds that the sidecar has to close what it keeps for us, such as a trace, when we leave."""
 _AGAIN = 0.01
 _STARTED = b'{"error":'
 """How `Started` begins; what else a Python may print when it starts does not."""
 _KEPT = (
     *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONHOME", "VIRTUAL_ENV", "USER", "LOGNAME", "SYSTEMROOT"),
+    *("SSL_CERT_DIR", "PYTHONHOME", "VIRTUAL_ENV", "USER", "LOGNAME", "SYSTEMROOT"),
 )
 """What a shared sidecar has of its starter's environment: it outlives that, and keeps none of its secrets."""
 
@@ -35,11 +39,13 @@ _KEPT = (
 class SharedSidecar:
     """A sidecar that is shared, with sockets of our own in `folder` for who knows `secret`.
 
-    Raises `NotSharedError` if there can be none, and `SidecarStartupError` if it does not start.
+    `is_exiting` says whether this process is about to end. Raises `NotSharedError` if there can be none, and
+    `SidecarStartupError` if it does not start.
     """
 
-    def __init__(self, watching: Watching, group: str, linger: float) -> None:
+    def __init__(self, watching: Watching, group: str, linger: float, is_exiting: Callable[[], bool]) -> None:
         self._owner = os.getpid()
+        self._is_exiting = is_exiting
         self._place = MeetingPlace(group)
         self._connection, attached = _attach(self._place, watching, linger)
         self.pid, self.folder, self.secret = attached.pid, attached.folder, attached.secret
@@ -57,9 +63,17 @@ class SharedSidecar:
         )
 
     def end(self) -> None:
-        """Detach. The sidecar drops what we had there, and goes on for others."""
+        """Detach. The sidecar drops what we had there, which its end of the connection tells, and goes on
+        for others.
+        """
         if os.getpid() == self._owner:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # It is closed already, there or here.
+                if self._is_exiting():
+                    self._connection.send(EXITING)
+                self._connection.shutdown(socket.SHUT_WR)
+                has_dropped_it = select.poll()
+                has_dropped_it.register(self._connection, select.POLLIN)
+                has_dropped_it.poll(_FAREWELL * 1000)
                 self._connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -150,7 +164,7 @@ def _line(connection: socket.socket) -> bytes:
 
 def _start(place: MeetingPlace, linger: float) -> None:
     """Start one, and wait until it listens. Under the lock."""
-    place.count_start()
+    place.check_starts()
     remove_left_folders(str(place.folder.parent))
     with contextlib.suppress(FileNotFoundError):
         (place.folder / ATTACH).unlink()
@@ -165,8 +179,9 @@ def _start(place: MeetingPlace, linger: float) -> None:
             )
     except (OSError, RuntimeError) as error:
         raise SidecarStartupError(f"cannot start a shared sidecar: {error}") from error
+    place.count_start()
     try:
-        child.write(msgspec.json.encode(HubHello(str(place.folder), linger)) + b"\n")
+        child.write(msgspec.json.encode(HubHello(str(place.folder), linger, place.protocol)) + b"\n")
         line = child.first_line(_STARTED, _PATIENCE)
     except TimeoutError:
         raise SidecarStartupError(f"the shared sidecar was not ready within {_PATIENCE:.0f} s") from None

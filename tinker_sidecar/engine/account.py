@@ -36,7 +36,7 @@ class Account:
         self._users = 0
         self._heartbeats: dict[str, tuple[SessionHeartbeat, set[object]]] = {}
         """By session, each with who has it."""
-        self.http = Http(config.base_url, config.headers, config.proxy)
+        self.http = Http(config.base_url, config.headers, config.proxy, config.authorities)
         self.auth = Auth(config, self.http)
         self.capacity = Capacity()
         self.copies = Copies(self._new_poller)
@@ -127,5 +127,6 @@ def _key(config: ServiceConfig) -> _Key:
         config.api_key,
         config.credential_command,
         config.proxy,
+        config.authorities,
         *sorted(config.headers.items()),
     )

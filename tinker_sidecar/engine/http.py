@@ -129,7 +129,9 @@ class Response(NamedTuple):
 class Http:
     """POSTs and GETs under `{base_url}/api/v1/`, authenticated, on a connection pool per `Lane`."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str], proxy: str | None) -> None:
+    def __init__(
+        self, base_url: str, headers: Mapping[str, str], proxy: str | None, authorities: str | None = None
+    ) -> None:
         address, basic = _apart(base_url)
         self._headers = (
             {"user-agent": f"tinker-sidecar/{__version__}", "accept-encoding": ACCEPTED}
@@ -138,6 +140,7 @@ class Http:
         )
         self._root = address + API
         self._proxy = proxy
+        self._authorities = authorities
         self._through = "" if proxy is None else f" through the proxy {without_password(proxy)}"
         self._lanes: dict[Lane, HTTPTransport] = {}
         self._clients: dict[Lane, Client] = {}
@@ -263,7 +266,9 @@ class Http:
         return _unsendable(headers) or connection_error(f"cannot reach {place}: {name} in the HTTP library")
 
     def _open(self, lane: Lane) -> Client:
-        self._lanes[lane] = transport = open_transport(self._root, self._proxy, lane.silence)
+        self._lanes[lane] = transport = open_transport(
+            self._root, self._proxy, lane.silence, self._authorities
+        )
         self._clients[lane] = client = Client(transport)
         return client
 

@@ -57,6 +57,7 @@ class Outbox:
         """Those that were coming when the first of the next batch came, and have not come yet."""
         self._watch: asyncio.TimerHandle | None = None
         self._bytes = self._outstanding_bytes = 0
+        self._most_bytes = self._MOST_BYTES
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._clear()
@@ -99,9 +100,15 @@ class Outbox:
         self._payloads.append(payload)
         self._request_ids.append(request_id)
         self._bytes += len(payload)
-        if self._bytes > self._MOST_BYTES:
+        if self._bytes > self._most_bytes:
             self._has_room.clear()
         self._schedule()
+
+    def bound(self, most_bytes: int) -> None:
+        """From now on fetch no further results while those that the client has not taken have more bytes."""
+        self._most_bytes = most_bytes
+        if self._bytes <= most_bytes:
+            self._has_room.set()
 
     async def room(self) -> None:
         """Wait while a client that takes no results has left too many here to fetch further ones."""

@@ -34,16 +34,19 @@ class _Trust(TypedDict, total=False):
     tls_include_system_certs: bool
 
 
-def open_transport(address: str, proxy: str | None, silence: float) -> HTTPTransport:
+def open_transport(address: str, proxy: str | None, silence: float, authorities: str | None) -> HTTPTransport:
     """Connections to `address`, on which the server may be silent for `silence` seconds.
 
-    Raises `EngineError` where there is nothing to check a certificate by, but one will have to be.
+    `authorities` is the user's `SSL_CERT_FILE`, if any. Raises `EngineError` where there is nothing to check
+    a certificate by, but one will have to be.
     """
     if not (address.startswith("https:") or (proxy or "").startswith("https:")):
         return _transport(proxy, silence, {})
-    file = os.environ.get("SSL_CERT_FILE")
-    if file and not os.access(file, os.R_OK):
-        raise connection_error(f"SSL_CERT_FILE is {file!r}, which cannot be read")
+    if authorities and not os.access(authorities, os.R_OK):
+        raise connection_error(f"SSL_CERT_FILE is {authorities!r}, which cannot be read")
+    if authorities and authorities != os.environ.get("SSL_CERT_FILE"):
+        # That of a program whose sidecar is shared. The library takes that of this process by itself.
+        return _transport(proxy, silence, {"tls_ca_cert": Path(authorities).read_bytes()})
     try:
         return _transport(proxy, silence, {"tls_include_system_certs": True})
     except RuntimeError:  # The system has no certificates.

@@ -194,6 +194,8 @@ class ServiceConfig(_Wire, frozen=True):
     telemetry: bool
     proxy: str | None = None
     """The URL of the proxy that every request goes through; the engine's own environment is not asked."""
+    authorities: str | None = None
+    """The file with the certificates of authorities to trust, in place of the system's."""
 
     def __repr__(self) -> str:
         return f"ServiceConfig(base_url={without_password(self.base_url)!r})"

@@ -8,6 +8,7 @@ from tinker_sidecar.ipc.watching import Watching
 
 __all__ = [
     "ATTACH",
+    "EXITING",
     "LOCK",
     "LOG",
     "LONGEST_LINE",
@@ -39,12 +40,19 @@ STARTS = "starts"
 LONGEST_LINE = 1 << 16
 
 
+EXITING = b"x"
+"""What a program says before it leaves, if that is because it ends: what it has asked is kept until it has
+ended, since an exit handler of its own may yet attach and ask for the results."""
+
+
 class HubHello(msgspec.Struct):
     """To a shared sidecar that is being started, one line on its stdin."""
 
     folder: str
     linger: float
     """For how many seconds it stays when nobody is attached."""
+    protocol: int
+    """Which whoever starts it speaks: the files on the disk may be another version's by now."""
 
 
 class Started(msgspec.Struct):

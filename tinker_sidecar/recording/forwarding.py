@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,7 +75,7 @@ def open_upstream(base_url: str) -> Upstream:
     """The server at `base_url`, by way of the proxy that the environment names for it, if it does."""
     server, proxies = urlsplit(base_url), getproxies_environment()
     proxy = None if proxy_bypass(server.netloc) else proxies.get(server.scheme) or proxies.get("all")
-    return Upstream(base_url, open_transport(base_url, proxy, _SILENCE))
+    return Upstream(base_url, open_transport(base_url, proxy, _SILENCE, os.environ.get("SSL_CERT_FILE")))
 
 
 async def _whole(receive: Callable[[], Awaitable[_Message]]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from time import monotonic
 
@@ -23,7 +24,7 @@ _TICK = 0.25
 _EVERY = 2.0
 """Seconds between two looks, at least."""
 _SHARE = 0.02
-"""Of a core, which is what looks may cost."""
+"""Of a core, which is what the looks of this process may cost, at however many programs."""
 _AFTER_FAILURE = 60.0
 """Seconds until the next try where py-spy is missing or not permitted."""
 _TRANSIENT = 3
@@ -49,6 +50,9 @@ class GilWatch:
     span
         Told of each time that somebody was responsible for: a lane, the place, and from when to when.
     """
+
+    _paid_at = 0.0
+    """When what all looks of this process have cost is paid, and the next may be. Infinity: one goes on."""
 
     def __init__(
         self,
@@ -115,10 +119,10 @@ class GilWatch:
         self._recent.forget()
 
     async def _look_if_due(self) -> None:
-        if monotonic() < self._next_look:
+        if monotonic() < max(self._next_look, GilWatch._paid_at):
             return
         hold, used = self._held_since, look_seconds()
-        pause = _EVERY
+        pause, GilWatch._paid_at = _EVERY, math.inf
         try:
             culprit = await self._look()
         except CannotLook as reason:
@@ -127,7 +131,10 @@ class GilWatch:
             self._failures = 0
             if hold is None or self._waiting_since() == hold:  # Otherwise it may be who came after.
                 self._account(culprit, self._starved())
-        self._next_look = monotonic() + max(pause, (look_seconds() - used) / _SHARE)
+        finally:
+            GilWatch._paid_at = monotonic() + (look_seconds() - used) / _SHARE
+        # Later than others may, who have their turns then.
+        self._next_look = max(monotonic() + pause, GilWatch._paid_at + _TICK)
 
     async def _look(self) -> Culprit | None:
         if is_stopped(self._program):
