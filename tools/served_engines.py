@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tinker_client.local_server import start_local_server
 from tinker_sidecar.local_server.engines import sim, tiny
+from tools.tiny_for_transformers import random_adapter, save_tiny_model
 
 __all__ = ["ENGINES", "EngineToTest", "Rehearse", "Serve", "Served"]
+
+
+ADAPTER = "tinker://run-1/weights/7"
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Served:
 
     base_url: str
     model: str
-    adapter: str = "tinker://run-1/weights/7"
+    adapter: str = ADAPTER
     """The path of an adapter, for engines that have adapters."""
 
 
@@ -71,8 +76,26 @@ def _replay(rehearse: Rehearse) -> Iterator[Serve]:
         yield serve
 
 
+@contextmanager
+def _transformers(rehearse: Rehearse) -> Iterator[Serve]:
+    """With the tiny model's weights."""
+    with TemporaryDirectory(prefix="transformers-") as name:
+        folder = save_tiny_model(Path(name) / "model")
+        adapters = Path(name) / "adapters"
+        random_adapter(adapters / ADAPTER.removeprefix("tinker://"))
+        options = ("--model", str(folder), "--adapters", str(adapters), "--dtype", "float32", "--device", "cpu")
+        with closing(start_local_server("transformers", *options)) as server:
+            yield lambda: Served(server.base_url, str(folder))
+
+
+def _why_no_transformers() -> str | None:
+    missing = [name for name in ("torch", "peft") if find_spec(name) is None]
+    return f"{missing[0]} is not installed: make engines does that" if missing else None
+
+
 ENGINES = {
     "tiny": EngineToTest(_tiny),
     "sim": EngineToTest(_sim),
     "replay": EngineToTest(_replay),
+    "transformers": EngineToTest(_transformers, _why_no_transformers),
 }

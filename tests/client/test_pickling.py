@@ -115,7 +115,7 @@ def test_the_state_is_a_dataclass_with_a_flag(service_client: ServiceClient, hos
     [state] = [argument for argument in arguments if not isinstance(argument, type)]
     assert type(state).__name__ == "_SamplingClientPickleState"
     assert dataclasses.is_dataclass(type(state))
-    assert state.subprocess_sampling is (host == "sidecar")
+    assert state.subprocess_sampling == {"in_process": False, "sidecar": True, "shared": "shared"}[host]
 
 
 def test_settings_survive(service_client: ServiceClient) -> None:

@@ -57,7 +57,7 @@ def serve(
         str,
         typer.Option(
             metavar="ENGINE",
-            help="tiny, sim, replay, tinker, or one of your own, package.module:Class.",
+            help="tiny, sim, replay, transformers, tinker, or your own, package.module:Class.",
         ),
     ] = "tiny",
     latency: Annotated[
@@ -118,6 +118,18 @@ def serve(
     upstream: Annotated[
         str | None, typer.Option(metavar="URL", help="tinker: the server to pass everything on to.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="transformers: a folder, or a name on the hub.")
+    ] = None,
+    adapters: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="transformers: what tinker:// paths lead into.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="TYPE", show_default=False, help="transformers: such as bfloat16.")
+    ] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", show_default=False, help="transformers: such as cuda:1.")
+    ] = "auto",
     fail_token: Annotated[
         int | None, typer.Option(metavar="TOKEN", help="sim: a prompt that has this token fails.")
     ] = None,
@@ -181,16 +193,20 @@ def serve(
         recording=from_,
         recorded_latency=recorded_latency,
         fallback=fallback,
+        model=model,
+        dtype=dtype,
+        device=device,
+        adapters=adapters,
     )
     recording = _recording(record, record_max_bytes, from_)
     if engine == "tinker":
         make_api, label = _forwarded(upstream, recording)
     else:
         try:
-            model = open_model(engine, engine_options)
+            served = open_model(engine, engine_options)
         except UnavailableEngineError as error:
             _refuse(str(error))
-        make_api, label = partial(LocalApi, model, options, recording), model.label
+        make_api, label = partial(LocalApi, served, options, recording), served.label
     label += "" if record is None else f", recorded in {record}"
     uvloop.run(_serve(make_api, label, listener, parent))
 
