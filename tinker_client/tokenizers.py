@@ -38,8 +38,9 @@ def is_on_this_machine(base_model: str) -> bool:
 
 @lru_cache(maxsize=32)
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of `base_model`: a name on the Hugging Face hub, one of the local server's models, or the absolute
-    path of a model's folder or GGUF file, which is what the local server calls a model that transformers loads.
+    """The tokenizer of `base_model`, a name on the Hugging Face hub or one of the local server's models.
+
+    What transformers has loaded the local server calls by the absolute path of its folder or GGUF file.
 
     Names follow the service's conventions: `org/model/variant` has the tokenizer of `org/model`, and
     what comes behind a colon is not part of the name. Thinking Machines' own models have theirs in the

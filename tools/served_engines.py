@@ -83,7 +83,14 @@ def _transformers(rehearse: Rehearse) -> Iterator[Serve]:
         folder = save_tiny_model(Path(name) / "model")
         adapters = Path(name) / "adapters"
         random_adapter(adapters / ADAPTER.removeprefix("tinker://"))
-        options = ("--model", str(folder), "--adapters", str(adapters), "--dtype", "float32", "--device", "cpu")
+        options = (
+            "--model",
+            str(folder),
+            "--adapters",
+            str(adapters),
+            "--device",
+            "cpu",
+        )
         with closing(start_local_server("transformers", *options)) as server:
             yield lambda: Served(server.base_url, str(folder))
 

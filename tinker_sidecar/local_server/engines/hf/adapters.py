@@ -32,7 +32,7 @@ class Adapters:
         self._in_use: str | None = None
 
     def load(self, path: str, busy: Container[str | None]) -> None:
-        """Have the adapter of `path` ready; one that is not `busy` may have to go. Raises `GenerationError`."""
+        """Have the adapter of `path` ready; some that are not `busy` may go. Raises `GenerationError`."""
         name = self._names.pop(path, None)
         if name is None:
             folder = self._folder_of(path)
@@ -68,7 +68,7 @@ class Adapters:
     def _load(self, folder: Path, name: str) -> None:
         config = PeftConfig.from_pretrained(str(folder))
         if config.is_prompt_learning or getattr(config, "bias", "none") != "none":
-            raise ValueError("only adapters that can be taken off again can be served, without prompts and biases")
+            raise ValueError("it adds prompts or biases, which cannot be taken off again for other requests")
         warnings.filterwarnings("ignore", category=FutureWarning)  # Between PEFT and transformers.
         self._in_use = ""  # Loading puts an adapter to use: `use` says which it is to be.
         if self._peft is None:

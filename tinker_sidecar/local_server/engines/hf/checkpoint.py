@@ -58,14 +58,14 @@ class Checkpoint:
     def shares_batches(self) -> bool:
         """Whether sequences of different lengths can be computed together.
 
-        They can where every layer keeps keys and values and nothing else. A layer that keeps a state, as Mamba's
-        do, has mixed in what its sequence's neighbours only mask.
+        They can where every layer keeps keys and values and nothing else. In a layer that keeps a state, as
+        Mamba's do, nothing can be masked that has gone into it.
         """
         kinds = {type(layer) for layer in DynamicCache(config=self.model.config).layers}
         return kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
 
     def new_cache(self) -> Cache:
-        """An empty one. Where sequences share batches, each layer keeps all, whatever its attention sees of it."""
+        """An empty one. For shared batches each layer keeps all, whatever its attention sees of it."""
         return DynamicCache() if self.shares_batches else DynamicCache(config=self.model.config)
 
     def logits(
@@ -78,8 +78,8 @@ class Checkpoint:
     ) -> torch.Tensor:
         """Float32 logits [B, S, V] after each of `tokens` [B, S], which are added to `cache`.
 
-        `positions` [B, S] are those of the tokens. `only` names the columns whose logits are wanted, where the
-        model can leave out the others.
+        `positions` [B, S] are those of the tokens. `only` names the columns whose logits are wanted: N of
+        them, in place of S.
         """
         arguments = {
             "attention_mask": mask,
@@ -116,15 +116,17 @@ def load_checkpoint(name: str, dtype: str, device: str) -> Checkpoint:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers").propagate = False
-    where, options = (str(Path(name).parent), {"gguf_file": Path(name).name}) if path.is_file() else (name, {})
+    where, options = (
+        (str(Path(name).parent), {"gguf_file": Path(name).name}) if path.is_file() else (name, {})
+    )
     tokenizer = _loaded("tokenizer", name, lambda: AutoTokenizer.from_pretrained(where, **options))
     model = _loaded(
         "model",
         name,
         lambda: AutoModelForCausalLM.from_pretrained(where, dtype=kind, **options).eval().to(place),
     )
-    if "cache" not in (names := inspect.signature(model.forward).parameters) and "past_key_values" not in names:
-        raise UnavailableEngineError(f"the model {name} takes no cache of transformers: {type(model).__name__}")
+    if not {"cache", "past_key_values"} & inspect.signature(model.forward).parameters.keys():
+        raise UnavailableEngineError(f"{name} cannot be served: {type(model).__name__} takes no cache")
     return Checkpoint(name, model, TextEnds(_end_tokens(model, tokenizer), tokenizer))
 
 

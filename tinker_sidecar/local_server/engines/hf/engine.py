@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from tinker_sidecar.local_server.engines import GenerationError
-from tinker_sidecar.local_server.engines.hf.checkpoint import Checkpoint, is_out_of_memory
 from tinker_sidecar.local_server.engines.hf.batch import Batch
+from tinker_sidecar.local_server.engines.hf.checkpoint import Checkpoint, is_out_of_memory
 from tinker_sidecar.local_server.engines.hf.reading import PromptReading
 from tinker_sidecar.local_server.engines.hf.sequences import GenerationJob
 
@@ -35,10 +35,10 @@ PIECE = 1024
 
 
 class TransformersEngine:
-    """Generates with a model that transformers has loaded; requests from any event loop are computed together.
+    """Generates with a model that transformers has loaded; requests of any event loop are computed together.
 
-    Sequences that are computed together take as much memory as if all were as long as the longest. So long ones
-    have a batch of their own. So have those with one adapter; the batches take turns, step by step.
+    Sequences that are computed together take as much memory as if all were as long as the longest. So those
+    of about one length have a batch. So have those with one adapter. The batches take turns, step by step.
     """
 
     def __init__(self, checkpoint: Checkpoint, adapters: Adapters | None = None) -> None:
@@ -174,8 +174,10 @@ class TransformersEngine:
                 del self._batches[key]
 
     def _running(self) -> Iterator[GenerationJob]:
-        for group in (*self._short, *self._long, *self._batches.values()):
-            yield from group.jobs
+        for reading in (*self._short, *self._long):
+            yield from reading.jobs
+        for batch in self._batches.values():
+            yield from batch.jobs
 
     def _survives(self, jobs: list[GenerationJob], compute: Callable[[], None], adapter: str | None) -> bool:
         """Whether that went well. If memory ran out, the jobs begin anew, and fewer sequences run at once."""

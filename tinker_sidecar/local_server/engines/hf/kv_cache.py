@@ -1,13 +1,13 @@
-"""Keys and values of sequences that come and go while others go on, for models whose every layer has just those.
+"""Keys and values of sequences that come and go while others go on, for models that keep only those.
 
 Sequences differ in length. They end in the same column, so each has columns at its left that are not its own:
 
     . . a b c d     rows: sequences
     a b c d e f     columns: from `Window.start` to `Window.end` of the arrays, the newest token in the last
 
-The arrays have room to spare in every direction. So a token more is written in its place, a sequence that comes is
-copied into a free row, and one that leaves has its row taken by another. What lies in columns that are not a
-sequence's own is never looked at, but must be finite: attention multiplies it by zero.
+The arrays have room to spare in every direction. So a token more is written in its place, a sequence that
+comes is copied into a free row, and one that leaves has its row taken by another. What lies in columns that
+are not a sequence's own is never looked at, but must be finite: attention multiplies it by zero.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prompts on their way into the cache: short ones together, a long one in pieces, each in one pass of the model."""
+"""Prompts on their way into the cache: short ones together, a long one in pieces."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["PromptReading"]
 class PromptReading:
     """The prompts of some jobs, which have one adapter. More than one prompt fits in a piece.
 
-    A prompt is read once, however many samples it is for. Prompts are filled up at their right: what comes there
-    is never looked at.
+    A prompt is read once, however many samples it is for. Prompts are filled up at their right: what stands
+    there is never looked at.
     """
 
     def __init__(self, checkpoint: Checkpoint, job: GenerationJob, piece: int) -> None:

@@ -1,4 +1,4 @@
-"""Choosing tokens from distributions on the model's device. The same draws give the same tokens as in `tiny`."""
+"""Choosing tokens from distributions on the model's device: what `tiny` would choose by the same chance."""
 
 from __future__ import annotations
 

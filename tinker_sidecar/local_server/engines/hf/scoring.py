@@ -1,4 +1,4 @@
-"""What a request asked about its prompt, from the model's distributions, piece by piece as the prompt is read."""
+"""What a request asked about its prompt, from the model's distributions, as the prompt is read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class PromptScores:
         scored = logprobs[max(0, self._skipped - start) :]
         if request.prompt_logprobs and len(scored):
             tokens = request.prompt[start + len(logprobs) - len(scored) : start + len(logprobs)]
-            self._logprobs += _picked(scored, torch.tensor(tokens, device=scored.device)[:, None])[:, 0].tolist()
+            self._logprobs += _picked(scored, torch.tensor(tokens, device=scored.device)[:, None])[
+                :, 0
+            ].tolist()
         if request.topk_prompt_logprobs and len(scored):
             self._top += likeliest(scored, request.topk_prompt_logprobs)
         if request.target_prompt_tokens is not None:

@@ -47,6 +47,7 @@ class GenerationJob:
 
     @property
     def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
         return self.future.cancelled()
 
     def begin(self) -> list[SampledSequence]:
@@ -85,12 +86,13 @@ class SampledSequence:
         self._random = job.random(index)
         self._ends = job.ends.tokens.union(request.stop_tokens)
         self._stops = request.stop_strings
-        # A stop that the newest token completes lies within so many tokens, as each says a byte or more. The four
-        # before them may be needed to make whole the character that the first of them is in.
+        # A stop that the newest token completes lies within so many tokens, as each says a byte or more. The
+        # four before them may be needed to make whole the character that the first of them is in.
         self._tail = 4 + max((len(stop.encode()) for stop in self._stops), default=0)
 
     @property
     def goes_on(self) -> bool:
+        """Whether it gets another token."""
         return not self.stop_reason and not self.job.cancelled
 
     def next_uniform(self) -> float:
