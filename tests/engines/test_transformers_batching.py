@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.engines.conftest import generate, request
+from tests.waiting import wait_until
 from tinker_sidecar.local_server.engines import GenerationError, GenerationRequest, GenerationResult
 
 ENDLESS: dict[str, Any] = {"temperature": 50.0, "num_samples": 4, "max_tokens": 500}
@@ -24,6 +25,9 @@ class Counted:
 
     def count(self, module: Any, arguments: Any, keywords: Any) -> None:
         self.passes.append(tuple(keywords["input_ids"].shape))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        await asyncio.to_thread(wait_until, condition)
 
 
 def test_a_groups_prompt_is_read_once(open_engine: Callable[..., Any]) -> None:
@@ -42,8 +46,7 @@ def test_a_request_joins_what_runs_and_is_done_before_it(open_engine: Callable[.
 
     async def main() -> None:
         long = asyncio.create_task(engine.generate(request(**ENDLESS)))
-        while len(counted.passes) < 5:
-            await asyncio.sleep(0.001)
+        await counted.until(lambda: len(counted.passes) >= 5)
         await engine.generate(request("30+4=", temperature=0.0))
         assert not long.done()
         await long
@@ -99,8 +102,7 @@ def test_a_cancelled_call_leaves_the_batch_and_harms_no_other(open_engine: Calla
     async def cancel_one() -> list[GenerationResult]:
         doomed = asyncio.create_task(engine.generate(request(**ENDLESS | {"num_samples": 64})))
         others = [asyncio.create_task(engine.generate(request(temperature=0.0))) for _ in range(3)]
-        while (67, 1) not in counted.passes:
-            await asyncio.sleep(0.001)
+        await counted.until(lambda: (67, 1) in counted.passes)
         doomed.cancel()
         results = await asyncio.gather(*others)
         results.append(await engine.generate(request(temperature=0.0)))

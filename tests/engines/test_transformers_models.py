@@ -1,4 +1,4 @@
-"""Models of other kinds, small and with random weights: what is computed step by step is what one pass says."""
+"""Models of other kinds, small and with random weights: their steps say what one pass says."""
 
 from __future__ import annotations
 
