@@ -1,9 +1,9 @@
 """How many samples a second the local server's engines give, with 1, 16 and 64 requests at once.
 
 Each request is another one, of 64 prompt tokens and up to 32 back. `sim` does next to nothing, so it shows
-what server and client can do. `transformers` has the weights of `tiny`; it is measured where torch is installed,
-as in the environment that `make engines` makes. What is replayed was recorded of `sim` here, and lies among a million results
-of other requests; the server's memory is that after the run.
+what server and client can do. `transformers` has the weights of `tiny`; it is measured where torch is
+installed, as in the environment that `make engines` makes. What is replayed was recorded of `sim` here, and
+lies among a million results of other requests; the server's memory is that after the run.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 
 import pytest
@@ -16,7 +15,6 @@ def test_without_torch_the_extra_to_install_is_named() -> None:
     with pytest.raises(SidecarStartupError) as caught:
         start_local_server("transformers", "--model", "any")
     said = str(caught.value).partition("before it listened: ")[2]
-    assert re.fullmatch(
-        r'the engine transformers needs what cannot be imported here \(.*torch.*\): pip install "tinker-sidecar\[hf\]"',
-        said,
-    ), caught.value
+    assert said.startswith("the engine transformers needs what cannot be imported here (")
+    assert "torch" in said
+    assert said.endswith('): pip install "tinker-sidecar[hf]"')

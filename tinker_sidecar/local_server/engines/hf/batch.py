@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tinker_sidecar.local_server.engines.hf.checkpoint import Checkpoint
     from tinker_sidecar.local_server.engines.hf.reading import PromptReading
     from tinker_sidecar.local_server.engines.hf.rows import BatchRows
-    from tinker_sidecar.local_server.engines.hf.sequences import GenerationJob, SampledSequence
+    from tinker_sidecar.local_server.engines.hf.sequences import GenerationJob, GrowingSequence
 
-__all__ = ["Batch"]
+__all__ = ["TokenBatch"]
 
 
-class Batch:
+class TokenBatch:
     """Continuous batching: jobs join between steps and leave when they are done. All have one adapter."""
 
     def __init__(self, checkpoint: Checkpoint, like: Cache, adapter: str | None) -> None:
@@ -29,7 +29,7 @@ class Batch:
         self._device = checkpoint.device
         rows = SharedRows if checkpoint.shares_batches else LoneRows
         self._rows: BatchRows = rows(checkpoint, like)
-        self._sequences: list[SampledSequence] = []  # In the order of the rows.
+        self._sequences: list[GrowingSequence] = []  # In the order of the rows.
         self._logprobs = torch.empty(0)
         self._settings = SamplingTensors.of([], self._device)
 

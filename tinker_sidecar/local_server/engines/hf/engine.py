@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tinker_sidecar.local_server.engines import GenerationError
-from tinker_sidecar.local_server.engines.hf.batch import Batch
+from tinker_sidecar.local_server.engines.hf.batch import TokenBatch
 from tinker_sidecar.local_server.engines.hf.checkpoint import Checkpoint, is_out_of_memory
 from tinker_sidecar.local_server.engines.hf.reading import PromptReading
 from tinker_sidecar.local_server.engines.hf.sequences import GenerationJob
@@ -51,7 +51,7 @@ class TransformersEngine:
         self._waiting: deque[GenerationJob] = deque()
         self._short: deque[PromptReading] = deque()
         self._long: deque[PromptReading] = deque()
-        self._batches: dict[Hashable, Batch] = {}
+        self._batches: dict[Hashable, TokenBatch] = {}
         self._inbox: SimpleQueue[GenerationJob | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._open: set[GenerationJob] = set()
@@ -163,7 +163,7 @@ class TransformersEngine:
         """Its jobs go on in the batch of their adapter and about their length."""
         shared = self._checkpoint.shares_batches
         key = (reading.adapter, _size_class(max(reading.lengths))) if shared else reading
-        batch = self._batches.pop(key, None) or Batch(self._checkpoint, reading.cache, reading.adapter)
+        batch = self._batches.pop(key, None) or TokenBatch(self._checkpoint, reading.cache, reading.adapter)
         jobs = [*batch.jobs, *reading.jobs]
         if self._survives(jobs, lambda: batch.add(reading), reading.adapter):
             self._batches[key] = batch

@@ -14,7 +14,7 @@ from tinker_sidecar.local_server.engines import Completion, GenerationResult, To
 if TYPE_CHECKING:
     from tinker_sidecar.local_server.engines import GenerationRequest
 
-__all__ = ["GenerationJob", "SampledSequence", "TextEnds"]
+__all__ = ["GenerationJob", "GrowingSequence", "TextEnds"]
 
 PROMPT_STREAM = 2**32 - 1
 """The random stream of draws about the prompt; sample `i` of a request has stream `i`."""
@@ -39,7 +39,7 @@ class GenerationJob:
     adapter: str | None = None
     future: Future[GenerationResult] = field(default_factory=Future)
     about_prompt: GenerationResult = field(default_factory=lambda: GenerationResult(completions=[]))
-    sequences: list[SampledSequence] = field(default_factory=list)
+    sequences: list[GrowingSequence] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         seed = self.request.seed
@@ -50,9 +50,9 @@ class GenerationJob:
         """Whether nobody waits for it any more."""
         return self.future.cancelled()
 
-    def begin(self) -> list[SampledSequence]:
+    def begin(self) -> list[GrowingSequence]:
         """Its samples, nothing of which has been sampled yet."""
-        self.sequences = [SampledSequence(self, index) for index in range(self.request.num_samples)]
+        self.sequences = [GrowingSequence(self, index) for index in range(self.request.num_samples)]
         return self.sequences
 
     def random(self, stream: int) -> np.random.Generator:
@@ -71,7 +71,7 @@ class GenerationJob:
             self.future.set_exception(error)
 
 
-class SampledSequence:
+class GrowingSequence:
     """One sample of a job, as far as it has been generated."""
 
     __slots__ = ("_ends", "_random", "_stops", "_tail", "job", "logprobs", "stop_reason", "tokens", "top")
