@@ -30,10 +30,9 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/installing.md"
-# Those that are tried. What `hf` brings, torch, takes gigabytes from some indexes; `make engines` installs it.
-EXTRAS = sorted(
-    tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys() - {"hf"}
-)
+# `hf` has torch in it, which is gigabytes from some indexes: `make engines` installs and tries that.
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = sorted(PROJECT["optional-dependencies"].keys() - {"hf"})
 LIMIT_OF_SMALL = 50.0
 """MB."""
 

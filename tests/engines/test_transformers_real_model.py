@@ -38,7 +38,7 @@ def client(host: str, server: LocalServer, model: Path) -> Iterator[SamplingClie
 @pytest.mark.timeout(600)
 def test_it_knows_what_12_times_7_is(client: SamplingClient) -> None:
     tokenizer = client.get_tokenizer()
-    messages = [{"role": "user", "content": "What is 12*7?"}]
+    messages = [{"role": "user", "content": "How much is 12*7?"}]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     prompt = types.ModelInput.from_ints(tokenizer.encode(text))
     params = types.SamplingParams(max_tokens=40, temperature=0.0)
