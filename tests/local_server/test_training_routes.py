@@ -53,7 +53,7 @@ ECHO = """
 from tinker_sidecar.local_server.engines import Completion, GenerationResult
 
 class Echo:
-    base_model, vocab_size, max_context_length = "echo", 10, 10
+    base_model, vocab_size, max_context_length = "echo", 10, 100
 
     async def generate(self, request):
         length = 1 if request.model_path else 2
