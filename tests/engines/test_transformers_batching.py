@@ -113,6 +113,21 @@ def test_a_cancelled_call_leaves_the_batch_and_harms_no_other(open_engine: Calla
     assert counted.passes[-1][0] == 1
 
 
+def test_a_call_may_be_cancelled_at_any_time(open_engine: Callable[..., Any]) -> None:
+    """Before its prompt is read, while it is, and between that and its first token."""
+    engine = open_engine()
+
+    async def cancel_many() -> GenerationResult:
+        for number in range(60):
+            doomed = asyncio.create_task(engine.generate(request(**ENDLESS)))
+            await asyncio.sleep(number / 10_000)
+            doomed.cancel()
+        result: GenerationResult = await engine.generate(request("30+4=", temperature=0.0))
+        return result
+
+    assert bytes(asyncio.run(cancel_many()).completions[0].tokens[:-1]) == b"34\n"
+
+
 def test_closing_fails_what_is_pending_and_what_comes_after(open_engine: Callable[..., Any]) -> None:
     async def close_early() -> None:
         engine = open_engine()

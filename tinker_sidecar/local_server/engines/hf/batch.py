@@ -46,8 +46,9 @@ class TokenBatch:
                 self._rows.add(reading.cache, row, length, job.request.num_samples)
                 self._sequences += job.begin()
                 logprobs.append(reading.following[row].expand(job.request.num_samples, -1))
-        self._logprobs = torch.cat(logprobs)
-        self._set_out()
+        if logprobs:  # They may all have been cancelled.
+            self._logprobs = torch.cat(logprobs)
+            self._set_out()
 
     def step(self) -> None:
         """Draw every sequence's next token, finish what is done, and read the rest's tokens."""

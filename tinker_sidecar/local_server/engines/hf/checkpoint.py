@@ -116,18 +116,27 @@ def load_checkpoint(name: str, dtype: str, device: str) -> Checkpoint:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers").propagate = False
-    where, options = (
-        (str(Path(name).parent), {"gguf_file": Path(name).name}) if path.is_file() else (name, {})
+    where, options = _where(Path(name)) if path.exists() else (name, {})
+    tokenizer = _loaded(
+        "tokenizer", name, lambda: AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
     )
-    tokenizer = _loaded("tokenizer", name, lambda: AutoTokenizer.from_pretrained(where, **options))
     model = _loaded(
         "model",
         name,
-        lambda: AutoModelForCausalLM.from_pretrained(where, dtype=kind, **options).eval().to(place),
+        lambda: (
+            AutoModelForCausalLM.from_pretrained(where, dtype=kind, trust_remote_code=False, **options)
+            .eval()
+            .to(place)
+        ),
     )
     if not {"cache", "past_key_values"} & inspect.signature(model.forward).parameters.keys():
         raise UnavailableEngineError(f"{name} cannot be served: {type(model).__name__} takes no cache")
     return Checkpoint(name, model, TextEnds(_end_tokens(model, tokenizer), tokenizer))
+
+
+def _where(path: Path) -> tuple[str, dict[str, str]]:
+    """The folder, and which GGUF file in it, as transformers wants to be told."""
+    return (str(path.parent), {"gguf_file": path.name}) if path.is_file() else (str(path), {})
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -165,7 +165,7 @@ class TransformersEngine:
         key = (reading.adapter, _size_class(max(reading.lengths))) if shared else reading
         batch = self._batches.pop(key, None) or TokenBatch(self._checkpoint, reading.cache, reading.adapter)
         jobs = [*batch.jobs, *reading.jobs]
-        if self._survives(jobs, lambda: batch.add(reading), reading.adapter):
+        if self._survives(jobs, lambda: batch.add(reading), reading.adapter) and batch.jobs:
             self._batches[key] = batch
 
     def _step(self) -> None:
