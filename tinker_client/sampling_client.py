@@ -198,8 +198,13 @@ class SamplingClient(SelfFuture):
         # They differ at first, in a forked child and after the sidecar has died.
         if sampler.generation != sampler.backend.generation:
             sampler = self._opened_sampler()
+        try:
+            offset = sampler.next_offset()
+        except StopIteration:
+            sampler = self._sampler_with_new_numbers(sampler)
+            offset = sampler.next_offset()
         backend = sampler.backend
-        sample = Sample(backend.new_id(), sampler.id, sampler.next_offset(), spec.id, submitted_at)
+        sample = Sample(backend.new_id(), sampler.id, offset, spec.id, submitted_at)
         future.work = PendingRequest(sampler, sample.request, submitted_at)
         backend.submit(sample, spec, future)
         return future
@@ -394,6 +399,13 @@ class SamplingClient(SelfFuture):
 
     def _info(self) -> InterruptibleFuture[SamplerInfo]:
         return self._opened_sampler().open()
+
+    def _sampler_with_new_numbers(self, used_up: RemoteSampler) -> RemoteSampler:
+        """From now on this client is a copy of itself."""
+        used_up.use_up_numbers()
+        info = used_up.open().result()
+        self._have(attach_sampler(used_up.session, info.sampling_session_id, info.base_model, used_up.retry))
+        return self._opened_sampler()
 
     def _opened_sampler(self) -> RemoteSampler:
         """The sampler at this process's engine; in a forked child, that of a copy."""

@@ -108,6 +108,20 @@ def test_copies_never_use_the_same_number(recorder: Recorder, join: str) -> None
     assert len({seq_id // 10**9 for _, seq_id in sent}) == 3
 
 
+def test_a_copy_that_has_used_up_its_numbers_gets_others(
+    recorder: Recorder, join: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are ten million; here they are ten."""
+    monkeypatch.setattr("tinker_client.connection.clone_numbers.NUMBERS_OF_A_COPY", 10)
+    unpickle, (_, state) = original(recorder).__reduce__()[:2]
+    # Otherwise it would have the original's.
+    state = dataclasses.replace(state, retry_config=RetryConfig(max_connections=5))
+    copies = [unpickle(SamplingClient, state) for _ in range(2)]
+    futures = [copy.sample(PROMPT, 1, PARAMS) for _ in range(15) for copy in copies]
+    assert [future.result(30).sequences[0].tokens for future in futures] == [TOKENS] * 30
+    assert len(set(numbers(recorder))) == 30
+
+
 POOL = """
 import base64, gc, os, pickle, sys
 from tinker_client import types

@@ -23,18 +23,15 @@ pytestmark = pytest.mark.anyio
 CLONE = 3
 
 
-def policy() -> RetryPolicy:
-    """One with pauses that a test has time for."""
-    retry = Retry(
-        max_connections=None,
-        progress_timeout=20,
-        retry_delay_base=0.01,
-        retry_delay_max=0.02,
-        jitter_factor=0,
-        enable_retry_logic=True,
-        enable_stuck_detection=True,
-    )
-    return RetryPolicy(retry, resamples=True)
+RETRY = Retry(
+    max_connections=None,
+    progress_timeout=20,
+    retry_delay_base=0.01,  # Pauses that a test has time for.
+    retry_delay_max=0.02,
+    jitter_factor=0,
+    enable_retry_logic=True,
+    enable_stuck_detection=True,
+)
 
 
 @pytest.fixture
@@ -57,11 +54,16 @@ async def session(server: PollServer) -> AsyncIterator[Session]:
 @pytest.fixture
 async def poller(session: Session) -> AsyncIterator[FuturesPoller]:
     """One for clone 3 of a sampler of `server`."""
-    poller = FuturesPoller(session, "s:sample:0", CLONE, policy())
+    poller = poller_of(session, "s:sample:0")
     try:
         yield poller
     finally:
-        await poller.close()
+        await poller.close(says_farewell=True)
+
+
+def poller_of(session: Session, sampling_session_id: str) -> FuturesPoller:
+    policy = RetryPolicy(RETRY, resamples=True)
+    return session.account.copies.poller((sampling_session_id, RETRY), CLONE, policy, session.retries)
 
 
 def wait_for(poller: FuturesPoller, *request_ids: str) -> list[asyncio.Task[int]]:
@@ -370,7 +372,7 @@ async def test_what_is_not_acknowledged_yet_is_when_the_sampler_is_closed(
     await came(waiting[0])
     poll = await server.poll()
     poller.retrieved("a")
-    closing = asyncio.create_task(poller.close())
+    closing = asyncio.create_task(poller.close(says_farewell=True))
     await poll.is_abandoned()
     last = await server.poll()
     assert (last.acknowledged, last.body["timeout"]) == (["a"], 0)
@@ -387,7 +389,7 @@ async def test_closing_does_not_wait_long_for_a_server_that_says_nothing(
     (await server.poll()).tell("a")
     await came(*waiting)
     poller.retrieved("a")
-    await asyncio.wait_for(poller.close(), 20)
+    await asyncio.wait_for(poller.close(says_farewell=True), 20)
     assert (await server.poll()).acknowledged == ["a"]
 
 
@@ -410,7 +412,7 @@ async def test_samplers_take_turns_when_there_are_more_than_polls(
 ) -> None:
     """Each is told of its results, though the server may hold no more than two polls at once."""
     session.http.turns = PollTurns(2, lambda: False)
-    pollers = [FuturesPoller(session, f"s:sample:{number}", CLONE, policy()) for number in range(5)]
+    pollers = [poller_of(session, f"s:sample:{number}") for number in range(5)]
     waiting = [asyncio.create_task(poller.wait("a")) for poller in pollers]
     told = set()
     before = [await server.poll() for _ in range(2)]
@@ -425,4 +427,4 @@ async def test_samplers_take_turns_when_there_are_more_than_polls(
         told.add(sampler)
     assert await came(*waiting) == [7] * 5
     for poller in pollers:
-        await poller.close()
+        await poller.close(says_farewell=True)

@@ -9,7 +9,7 @@ import msgspec
 
 from tinker_sidecar.ipc import handshake, protocol, shared, stats, watching
 
-DIGESTS = {1: "44481c3b816361cc"}
+DIGESTS = {1: "e51cbedf881b16fa"}
 """Of the messages of each version of the protocol."""
 
 

@@ -31,10 +31,10 @@ def add(trace, number, start, *, outcome="finished", **stages):
     "A request that began at `start` and was in these stages, one after the other, for so many seconds."
     visits = []
     for stage, seconds in stages.items():
-        visits.append((STAGES.index(stage), start))
+        visits += (STAGES.index(stage), start)
         start += seconds
     trace.request(
-        [*visits, (len(STAGES), start)],
+        [*visits, len(STAGES), start],
         number=number,
         request_id=f"0bec0241-9cd1-45b3-89b2-fc0958819e46:sample:0:{{number}}",
         sampling_session_id="0bec0241-9cd1-45b3-89b2-fc0958819e46:sample:0",

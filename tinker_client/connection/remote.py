@@ -175,8 +175,13 @@ class RemoteSampler(_Remote[SamplerInfo]):
             info is not None
             and info.sampling_session_id == sampling_session_id
             and self.retry == retry
+            and not self._numbers.are_used_up
             and not (self._info.done() and not _succeeded(self._info))
         )
+
+    def use_up_numbers(self) -> None:
+        """There are no more: who wants to ask for more needs another sampler."""
+        self._numbers.are_used_up = True
 
     def open(self) -> InterruptibleFuture[SamplerInfo]:
         """See that the engine knows this sampler; the future gets what it is or the reason why not."""
@@ -194,7 +199,8 @@ class RemoteSampler(_Remote[SamplerInfo]):
         if _succeeded(self._info):
             return self._info.result()
         if self._sampling_session_id is not None:
-            return SamplerInfo(self._sampling_session_id, self._base_model, self._numbers.clone)
+            numbers = self._numbers
+            return SamplerInfo(self._sampling_session_id, self._base_model, numbers.clone, numbers.shift)
         return None
 
     def _open(self) -> None:
@@ -219,6 +225,8 @@ class RemoteSampler(_Remote[SamplerInfo]):
             model_path=self._model_path,
             clone=self._numbers.clone,
             join=self._numbers.join,
+            first=self._numbers.first,
+            shift=self._numbers.shift,
             retry=self.retry,
         )
 

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from tinker_sidecar.engine.auth import Auth
 from tinker_sidecar.engine.billing import BillingPause
 from tinker_sidecar.engine.capacity import Capacity
+from tinker_sidecar.engine.copies import Copies
 from tinker_sidecar.engine.heartbeat import SessionHeartbeat
 from tinker_sidecar.engine.http import Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget
+from tinker_sidecar.engine.poller import FuturesPoller
+from tinker_sidecar.engine.retry import Policy
 from tinker_sidecar.engine.server_flags import ClientFlags
 from tinker_sidecar.ipc.protocol import ServiceConfig
 
@@ -36,6 +39,7 @@ class Account:
         self.http = Http(config.base_url, config.headers, config.proxy)
         self.auth = Auth(config, self.http)
         self.capacity = Capacity()
+        self.copies = Copies(self._new_poller)
         self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec)
         self.dispatches = Budget(_DISPATCHES)
         self.prompt_bytes = Budget(flags.sample_dispatch_bytes_semaphore_size)
@@ -62,6 +66,11 @@ class Account:
         if response.status == 401 and self.auth.refused(token, response.challenge):
             response = await self.http.post(route, body, await self.auth.token(), headers, lane, limit)
         return response
+
+    def _new_poller(self, sampling_session_id: str, clone: int, policy: Policy) -> FuturesPoller:
+        return FuturesPoller(
+            self.post, self.http.turns, self.billing.wait, sampling_session_id, clone, policy
+        )
 
     def heartbeat(self, session_id: str, user: object, *, may_be_silent: bool) -> SessionHeartbeat:
         """That of a session, begun for the first who has it; to be given up with `end_heartbeat`."""

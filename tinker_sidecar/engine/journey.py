@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from time import monotonic
 
 from tinker_sidecar.engine.clock import Clock
@@ -66,8 +67,9 @@ class Journey:
         """When the program called `sample`: the clock is the machine's, so other processes' times compare."""
         self.figures = [max(0.0, now - self.began), 0.0, 0.0, 0.0, 0.0, 0.0, spec.prompt_tokens, 0, 0, 0]
         """Seconds in each stage that it has left; and then amounts."""
-        self.visits = [(CLIENT, self.began), (LIMITS, now)] if keeps_visits else None
-        """Each stage and when it was entered, if somebody draws that."""
+        self.visits = array("d", (CLIENT, self.began, LIMITS, now)) if keeps_visits else None
+        """Each stage and when it was entered, by turns, if somebody draws that. Unlike lists and tuples an
+        array is no work for the garbage collector, which runs the more often the more of those there are."""
 
     def enter(self, stage: int, at: float | None = None) -> None:
         """It goes on to `stage`, which it may have been in before, or ends: now, or that was `at` a time."""
@@ -78,9 +80,9 @@ class Journey:
             self.figures[DELIVERY] += late
             waited -= late
             if self.visits is not None:
-                self.visits.append((DELIVERY, now - late))
+                self.visits.extend((DELIVERY, now - late))
         self.figures[self.stage] += waited
         self.stage = stage
         self.since = now
         if self.visits is not None:
-            self.visits.append((stage, now))
+            self.visits.extend((stage, now))

@@ -13,7 +13,7 @@ class Observer(Protocol):
 
     def request(
         self,
-        visits: Sequence[tuple[int, float]],
+        visits: Sequence[float],
         *,
         number: int,
         request_id: str | None,
@@ -21,8 +21,9 @@ class Observer(Protocol):
         prompt_tokens: int | None,
         outcome: str,
     ) -> None:
-        """A request has ended. `visits` are the stages that it was in, by their places in `STAGES`, and when
-        it entered each; the last is its end. `outcome` is "finished", "cancelled" or an error's class."""
+        """A request has ended. `visits` are the stages that it was in, by their places in `STAGES`, each
+        followed by when it entered it; the last is its end. `outcome` is "finished", "cancelled" or an
+        error's class."""
 
     def span(self, lane: str, name: str, start: float, end: float, **details: object) -> None:
         """Something else went on from `start` to `end`."""

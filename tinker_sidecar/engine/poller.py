@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections.abc import Awaitable, Callable
+from contextvars import Context
 from time import monotonic
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,12 +14,11 @@ import msgspec
 from msgspec import Meta
 
 from tinker_sidecar.engine.failures import EngineError
-from tinker_sidecar.engine.http import Lane
-from tinker_sidecar.engine.recovery import Action, Recovery, Route
+from tinker_sidecar.engine.http import Lane, Response
+from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Remedy, Retries, Route
 from tinker_sidecar.engine.results import PayloadBytes
-from tinker_sidecar.engine.retry import NO_NEWS_PAUSE, RetryPolicy
-from tinker_sidecar.engine.session import Session
-from tinker_sidecar.engine.turns import Turn
+from tinker_sidecar.engine.retry import NO_NEWS_PAUSE, Policy
+from tinker_sidecar.engine.turns import PollTurns, Turn
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.supervision import go_on
 
@@ -69,6 +70,8 @@ class _Early(NamedTuple):
 class FuturesPoller:
     """Long-polls `retrieve_futures` for one clone of a sampling session, only while anybody waits.
 
+    `users` hear of what is tried again: those who share it.
+
     `wait` returns the size of a request's result once it is there. A server without the route makes
     every `wait` raise its 404, so that the caller can fall back to polling each request. Any other error
     that lasts is raised by those who wait then; whoever comes later has it tried again.
@@ -79,9 +82,18 @@ class FuturesPoller:
     The task that polls is there only while there is something to do: a sampler that is idle has none.
     """
 
-    def __init__(self, session: Session, sampling_session_id: str, clone: int, policy: RetryPolicy) -> None:
-        self._session = session
-        self._turns = session.http.turns
+    def __init__(
+        self,
+        post: Callable[..., Awaitable[Response]],
+        turns: PollTurns,
+        await_payment: Remedy,
+        sampling_session_id: str,
+        clone: int,
+        policy: Policy,
+    ) -> None:
+        self.users: list[Retries] = []
+        self._post = post
+        self._turns = turns
         self._sampling_session_id = sampling_session_id
         self._clone = clone
         self._last_ticket = 0
@@ -104,8 +116,8 @@ class FuturesPoller:
         self._recovery = Recovery(
             Route.POLL,
             policy,
-            session.retries,
-            {Action.AWAIT_PAYMENT: session.billing.wait, Action.RESET_CURSOR: self._reset_cursor},
+            self._retried,
+            {Action.AWAIT_PAYMENT: await_payment, Action.RESET_CURSOR: self._reset_cursor},
         )
         self._task: asyncio.Task[None] | None = None
         self._rest: asyncio.Future[None] | None = None
@@ -172,16 +184,20 @@ class FuturesPoller:
             self._retrieved.append(request_id)
             self._look()
 
-    async def close(self) -> None:
-        """Poll no more; who waits is not told. The server is told once more what it may forget."""
+    async def close(self, *, says_farewell: bool) -> None:
+        """Poll no more; who waits is not told. A farewell tells the server once more what it may forget."""
         self._is_closed = True
-        await self._turns.see_off(self._take_leave())
+        await self._turns.see_off(self._take_leave(says_farewell=says_farewell))
 
-    async def _take_leave(self) -> None:
+    def _retried(self, route: Route, cause: Cause) -> None:
+        for hear in self.users:
+            hear(route, cause)
+
+    async def _take_leave(self, *, says_farewell: bool) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._retrieved and self._failure is None and not self._session.is_ending:
+        if self._retrieved and self._failure is None and says_farewell:
             with contextlib.suppress(EngineError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL), self._turns.turn(lambda: None) as turn:
                     await self._exchange(turn, waits=False)
@@ -231,7 +247,9 @@ class FuturesPoller:
             if not self._rest.done() and (self._wants_news or self._due() < self._rests_until):
                 self._rest.set_result(None)
         elif self._may_begin and (self._wants_news or self._due() < math.inf):
-            self._task = asyncio.create_task(go_on("polls for finished requests", self._step))
+            # It outlives the program that it is begun for, if others poll, too.
+            step = go_on("polls for finished requests", self._step)
+            self._task = asyncio.create_task(step, context=Context())
 
     def _keep_or_end(self, poll: asyncio.Timeout) -> None:
         """End the poll that is open in a moment, if nobody waits for it any more."""
@@ -310,7 +328,7 @@ class FuturesPoller:
         started = monotonic()
         try:
             body = self._body(acknowledged, turn.hold)
-            response = await self._session.post("retrieve_futures", body, lane=Lane.POLL)
+            response = await self._post("retrieve_futures", body, lane=Lane.POLL)
             completions = [] if response.status == 408 else self._read(response.read(_Completions))
         except BaseException:
             self._retrieved = acknowledged + self._retrieved

@@ -77,7 +77,7 @@ async def open_sampler(
 ) -> Sampler:
     """Create the sampling session that `opening` asks for, or attach to the one it names."""
     sampling_session_id = opening.sampling_session_id
-    base_model, clone = opening.base_model, opening.clone
+    base_model, clone, shift = opening.base_model, opening.clone, opening.shift
     if sampling_session_id is None:
         body: dict[str, Any] = {
             "session_id": session.session_id,
@@ -90,14 +90,31 @@ async def open_sampler(
             body["base_model"] = opening.base_model
         created = await session.ask("create_sampling_session", body, _SamplingSession)
         sampling_session_id = created.sampling_session_id
-    if opening.join and session.flags.sample_join_sampling_session:
-        body = {"sampling_session_id": sampling_session_id, "type": "join_sampling_session"}
-        # 0 is the original's: a server that says so leaves the choice to us.
-        clone = (await session.ask("join_sampling_session", body, _Joined)).client_counter or clone
+    if opening.join:
+        clone, shift = await _clone_of_a_copy(session, sampling_session_id, opening)
     if base_model is None:
         base_model = await _base_model(session, sampling_session_id)
-    info = SamplerInfo(sampling_session_id, base_model, clone)
+    info = SamplerInfo(sampling_session_id, base_model, clone, shift)
     return Sampler(session, info, opening.retry, observer, on_stuck)
+
+
+async def _clone_of_a_copy(
+    session: Session, sampling_session_id: str, opening: OpenSampler
+) -> tuple[int, int]:
+    """A clone id, and what to add to what the client counts, so that no other copy has the same numbers."""
+
+    async def new_clone() -> int:
+        if not session.flags.sample_join_sampling_session:
+            return opening.clone
+        body = {"sampling_session_id": sampling_session_id, "type": "join_sampling_session"}
+        # 0 is the original's: a server that says so leaves the choice to us.
+        return (await session.ask("join_sampling_session", body, _Joined)).client_counter or opening.clone
+
+    if not session.flags.sample_use_retrieve_futures:
+        return await new_clone(), 0
+    likes = sampling_session_id, opening.retry
+    clone, first = await session.account.copies.numbers(likes, opening.first, new_clone)
+    return clone, first - opening.first
 
 
 def _sampler_route(sampling_session_id: str) -> str:
@@ -144,10 +161,12 @@ class Sampler:
         )
         self._observer = observer
         self._seq_id_base = info.clone * CLONE_BLOCK
+        self._likes = info.sampling_session_id, retry
         self._poller: FuturesPoller | None = None
         slots = [retry.max_connections or sys.maxsize]
         if session.flags.sample_use_retrieve_futures:
-            self._poller = FuturesPoller(session, info.sampling_session_id, info.clone, self._policy)
+            copies = session.account.copies
+            self._poller = copies.poller(self._likes, info.clone, self._policy, self._retried)
         else:
             # Each request in flight holds a connection.
             slots.append(session.flags.sample_max_concurrent_requests)
@@ -168,8 +187,12 @@ class Sampler:
 
     async def close(self) -> None:
         """Poll no more, and watch over nothing. What is unanswered is not told."""
-        if self._poller is not None:
-            await self._poller.close()
+        session = self.session
+        if session.flags.sample_use_retrieve_futures:
+            farewell = not session.is_ending
+            await session.account.copies.leave(
+                self._likes, self.info.clone, self._retried, says_farewell=farewell
+            )
         self._stuck_detector.close()
 
     async def sample(self, journey: Journey, has_begun: Callable[[], None]) -> Result:
@@ -185,7 +208,7 @@ class Sampler:
         ledger.page.submitted += 1
         # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in.
         place = self._place()
-        offset = journey.sample.offset
+        offset = self.info.shift + journey.sample.offset
         async with self._slots.hold(1):
             with self._stuck_detector.watch(self._seq_id_base + offset), place:
                 retrieval = await self._submit(place, journey, offset)

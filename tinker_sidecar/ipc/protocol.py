@@ -15,6 +15,7 @@ from tinker_sidecar.credentials import without_password
 
 __all__ = [
     "MAX_FRAME",
+    "NUMBERS_OF_A_COPY",
     "Ack",
     "Batch",
     "Cancel",
@@ -207,11 +208,17 @@ class OpenSession(_Wire, frozen=True, tag="open_session"):
     session_id: str | None
 
 
+NUMBERS_OF_A_COPY = 10_000_000
+"""Requests to a copy's share of a clone's numbers. A copy that has used them up becomes a new one."""
+
+
 class OpenSampler(_Wire, frozen=True, tag="open_sampler"):
     """Create a sampling session, or with `sampling_session_id` attach to one.
 
     `clone` is the block of `seq_id`s to number requests from (0 for the original client), or with
-    `join` a proposal that a server which hands out such numbers may replace.
+    `join` a proposal, which a server that hands out such numbers may replace, and the engine by one that it
+    has for other copies already. `first` is where the client begins to count; what it counts is `shift` less
+    than the number in the block. A copy counts up to `NUMBERS_OF_A_COPY`.
     """
 
     call: int
@@ -223,6 +230,8 @@ class OpenSampler(_Wire, frozen=True, tag="open_sampler"):
     model_path: str | None
     clone: int
     join: bool
+    first: int
+    shift: int
     retry: Retry
 
 
@@ -356,11 +365,13 @@ class SessionInfo(_Wire, frozen=True, tag="session"):
 
 
 class SamplerInfo(_Wire, frozen=True, tag="sampler"):
-    """A sampler is open; `clone` is the clone id that its `seq_id`s are numbered under."""
+    """A sampler is open; `clone` is the clone id that its `seq_id`s are numbered under, `shift` more than
+    the client counts."""
 
     sampling_session_id: str
     base_model: str | None
     clone: int
+    shift: int = 0
 
 
 class Reply(_Wire, frozen=True):

@@ -29,6 +29,9 @@ _CHUNK = 1 << 20
 _SHORTEST = 10
 """Microseconds. A shorter stay in a stage is left out: it could not be seen, and most requests have one."""
 
+_AT_ONCE = 64
+"""Requests that are written up together, which takes much less of each than one at a time."""
+
 _Places = list[tuple[float, int]]
 """Places in a lane, and when each gets free, as a heap."""
 
@@ -50,6 +53,8 @@ class TraceFile:
         self._request_begins, self._request_ends = span_forms(program, REQUESTS)
         self._stays = [b"%b,%b" % span_forms(program, lane) for lane in STAGE_LANES]
         """What is written of a stay in each stage."""
+        self._ended: list[tuple[Sequence[float], int, Mapping[str, object]]] = []
+        """Requests that are not among the lines yet, as `_add_request` takes them."""
         self._lines = bytearray()
         self._timer: asyncio.TimerHandle | None = None
         self._requests: _Places = []
@@ -59,7 +64,7 @@ class TraceFile:
 
     def request(
         self,
-        visits: Sequence[tuple[int, float]],
+        visits: Sequence[float],
         *,
         number: int,
         request_id: str | None,
@@ -69,17 +74,12 @@ class TraceFile:
     ) -> None:
         """A request has ended, and `outcome` is how: "finished", "cancelled" or the class of its error.
 
-        `visits` are the stages that it was in, by their places in `STAGES`, and when it entered each, on the
-        monotonic clock, oldest first; and at last when it ended, whatever stage that names. For a request
-        that has not ended yet as the trace is closed, that is now, and its outcome is "unfinished".
+        `visits` are the stages that it was in, by their places in `STAGES`, each followed by when it entered
+        it, on the monotonic clock, oldest first; and at last when it ended, whatever stage that names. For a
+        request that has not ended yet as the trace is closed, that is now, and its outcome is "unfinished".
         """
         if self._writer.is_over:
             return
-        times = [int(time * 1e6) for _, time in visits]  # As `microseconds` does, without its calls.
-        # Viewers give each id a row of its own. A request takes over that of one that had ended when it
-        # began, so there are as many rows as requests at once. Ids of other programs differ, so that traces
-        # can be joined.
-        row = self._pid << 20 | _place(self._requests, times[0], times[-1])
         details = {
             "request": number,
             "request_id": request_id,
@@ -87,14 +87,10 @@ class TraceFile:
             "prompt_tokens": prompt_tokens,
             "outcome": outcome,
         }
-        events = [self._request_begins % (times[0], row, self._encode(details))]
-        which = b'{"request":%d}' % number
-        for (stage, _), entered, left in zip(visits, times, times[1:], strict=False):
-            if left - entered >= _SHORTEST:
-                events.append(self._stays[stage] % (entered, row, which, left, row))
-        # Its own end comes last: a line that is torn somewhere has it not.
-        events.append(self._request_ends % (times[-1], row))
-        self._add(b",".join(events))
+        self._ended.append((visits, number, details))
+        if len(self._ended) >= _AT_ONCE:
+            self._add_ended()
+        self._flush_soon()
 
     def span(self, lane: str, name: str, start: float, end: float, **details: object) -> None:
         """Something, such as a pause or an outage, went on from `start` to `end` on the monotonic clock."""
@@ -129,6 +125,26 @@ class TraceFile:
         self.flush()
         self._writer.close()
 
+    def _add_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for visits, number, details in ended:
+            self._add_request(visits, number, details)
+
+    def _add_request(self, visits: Sequence[float], number: int, details: Mapping[str, object]) -> None:
+        times = [int(time * 1e6) for time in visits[1::2]]  # As `microseconds` does, without its calls.
+        # Viewers give each id a row of its own. A request takes over that of one that had ended when it
+        # began, so there are as many rows as requests at once. Ids of other programs differ, so that traces
+        # can be joined.
+        row = self._pid << 20 | _place(self._requests, times[0], times[-1])
+        events = [self._request_begins % (times[0], row, self._encode(details))]
+        which = b'{"request":%d}' % number
+        for stage, entered, left in zip(visits[::2], times, times[1:], strict=False):
+            if left - entered >= _SHORTEST:
+                events.append(self._stays[int(stage)] % (entered, row, which, left, row))
+        # Its own end comes last: a line that is torn somewhere has it not.
+        events.append(self._request_ends % (times[-1], row))
+        self._add(b",".join(events))
+
     def _lane_id(self, lane: str) -> int:
         """The number of a lane, which is named when it is first used."""
         lane_id = self._lane_ids.get(lane)
@@ -145,11 +161,16 @@ class TraceFile:
         self._lines += b"\n%b," % events
         if len(self._lines) > _CHUNK:
             self.flush()
-        elif self._timer is None:
+        else:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_WRITE_EVERY, self.flush)
 
     def flush(self) -> None:
         """Have what there is written now."""
+        self._add_ended()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
