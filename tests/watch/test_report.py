@@ -164,6 +164,16 @@ def test_older_parts_are_read_too(tmp_path: Path) -> None:
     assert all(part in text for part in parts)
 
 
+def test_it_names_the_traces_of_other_processes(history: Path, tmp_path: Path) -> None:
+    """But not the parts of this one, nor what only looks like it."""
+    trace = tmp_path / "run.json"
+    for name in ("run.json", "run-123.json", "run-7.json", "run.1.json", "run-123.1.json", "run-old.json"):
+        shutil.copy(history, tmp_path / name)
+    done = report(trace)
+    assert done.returncode == 0
+    assert done.stderr.endswith("other processes beside it: run-123.json, run-7.json\n")
+
+
 def test_a_torn_last_line_is_fine(history: Path, tmp_path: Path) -> None:
     torn = tmp_path / "run.json"
     torn.write_bytes(history.read_bytes()[:-1000])

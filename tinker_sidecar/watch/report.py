@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tinker_sidecar.needs import exit_if_missing
-from tinker_sidecar.watch.trace_files import NotOurTraceError
+from tinker_sidecar.watch.trace_files import NotOurTraceError, traces_of_others
 from tinker_sidecar.watch.trace_reading import Recording, read_trace
 
 __all__ = ["report"]
@@ -51,6 +51,9 @@ def report(
     except OSError as error:
         _refuse(f"cannot write {output}: {error.strerror}")
     print(output)
+    if others := traces_of_others(trace):
+        names = ", ".join(other.name for other in others)
+        print(f"{_NAME}: not in it are the traces of other processes beside it: {names}", file=sys.stderr)
 
 
 def _read(trace: Path) -> Recording:

@@ -8,6 +8,7 @@ alive. A file that an earlier run of the program has left is overwritten; one th
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import stat
 from itertools import pairwise
@@ -31,6 +32,7 @@ __all__ = [
     "origin_in",
     "parts_of",
     "rotate",
+    "traces_of_others",
 ]
 
 KEPT = 8
@@ -47,6 +49,12 @@ class NotOurTraceError(Exception):
 def parts_of(path: Path) -> list[Path]:
     """The files that a trace at `path` may have, the newest, `path` itself, first."""
     return [path, *(path.with_name(f"{path.stem}.{number}{path.suffix}") for number in range(1, KEPT))]
+
+
+def traces_of_others(path: Path) -> list[Path]:
+    """Those of further processes that were told the same `path`."""
+    siblings = path.parent.glob(f"{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
+    return sorted(one for one in siblings if one.stem.removeprefix(f"{path.stem}-").isdecimal())
 
 
 class Claim(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 import sys
@@ -27,6 +26,8 @@ def watch_process(pid: int, gone: Callable[[], object]) -> None:
     except (AttributeError, OSError):  # An old Python or Linux, or forbidden, or the process has ended.
         watch_by_asking(pid, gone)
     else:
+        import asyncio  # Programs that use the other functions have no need of it.
+
         asyncio.get_running_loop().add_reader(pidfd, gone)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 
@@ -20,6 +19,8 @@ def watch_process(pid: int, gone: Callable[[], object]) -> None:
     if os.getppid() != pid:
         gone()
     else:
+        import asyncio  # Programs that use the other functions have no need of it.
+
         asyncio.get_running_loop().call_later(_ASK_EVERY, watch_process, pid, gone)
 
 
