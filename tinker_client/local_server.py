@@ -55,7 +55,6 @@ def start_local_server(
         More of the command line, such as `"--fault", "asample:429@0.05"`.
     api_key
         The only key that it lets in, which no command line shows. None: everybody on this machine gets in.
-
     start_timeout
         Seconds that it may take until it listens: a large model takes its time to load.
 

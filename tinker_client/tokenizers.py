@@ -67,9 +67,8 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
 
 
 def _tokenizer_at(path: Path) -> PreTrainedTokenizerBase:
-    if path.is_file():
-        return _from_pretrained(str(path.parent), gguf_file=path.name)
-    return _from_pretrained(str(path))
+    where, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    return _from_pretrained(str(where), trust_remote_code=False, **options)
 
 
 def _from_pretrained(name: str, **options: Any) -> PreTrainedTokenizerBase:
