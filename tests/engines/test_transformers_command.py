@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tinker_client import BadRequestError, ServiceClient, SidecarStartupError, types
 from tinker_client.local_server import start_local_server
@@ -50,12 +51,20 @@ def without_weights(folder: Path, model: Path) -> list[str]:
     return ["--model", str(folder)]
 
 
-def too_large(folder: Path, model: Path) -> list[str]:
-    """A petabyte of weights, so that there is no memory for it anywhere."""
+def without_some_weights(folder: Path, model: Path) -> list[str]:
     shutil.copytree(model, folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 1 << 41}))
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if "mlp" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     return ["--model", str(folder)]
+
+
+def too_large(folder: Path, model: Path) -> list[str]:
+    """A petabyte, which transformers means to fill by itself."""
+    arguments = without_some_weights(folder, model)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 1 << 41}))
+    return arguments
 
 
 BAD: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
@@ -68,6 +77,7 @@ BAD: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
     "an empty folder": (empty, "cannot load the tokenizer of "),
     "no tokenizer": (without_tokenizer, "cannot load the tokenizer of "),
     "no weights": (without_weights, "cannot load the model of "),
+    "some weights": (without_some_weights, "cannot load the model of "),
     "too large": (too_large, "cannot load the model of "),
     "not on the hub": (
         lambda folder, model: ["--model", "nobody/nothing"],
@@ -92,6 +102,12 @@ BAD: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
 }
 
 
+REASONS = {
+    "some weights": ": its weights lack model.layers.0.mlp.down_proj.weight",
+    "too large": ": there is not enough memory",
+}
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_what_cannot_be_served_is_told_in_one_line(what: str, tmp_path: Path, tiny_folder: Path) -> None:
     prepare, complaint = BAD[what]
@@ -99,4 +115,5 @@ def test_what_cannot_be_served_is_told_in_one_line(what: str, tmp_path: Path, ti
         start_local_server("transformers", *prepare(tmp_path / "model", tiny_folder))
     said = str(caught.value).partition("tinker-sidecar serve: ")[2]
     assert said.startswith(complaint), str(caught.value)
+    assert said.endswith(REASONS.get(what, "")), str(caught.value)
     assert "\n" not in said

@@ -120,18 +120,20 @@ def load_checkpoint(name: str, dtype: str, device: str) -> Checkpoint:
     tokenizer = _loaded(
         "tokenizer", name, lambda: AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
     )
-    model = _loaded(
-        "model",
-        name,
-        lambda: (
-            AutoModelForCausalLM.from_pretrained(where, dtype=kind, trust_remote_code=False, **options)
-            .eval()
-            .to(place)
-        ),
-    )
+    model = _loaded("model", name, lambda: _model(where, kind, options).eval().to(place))
     if not {"cache", "past_key_values"} & inspect.signature(model.forward).parameters.keys():
         raise UnavailableEngineError(f"{name} cannot be served: {type(model).__name__} takes no cache")
     return Checkpoint(name, model, TextEnds(_end_tokens(model, tokenizer), tokenizer))
+
+
+def _model(where: str, dtype: Any, options: dict[str, str]) -> Any:
+    model, report = AutoModelForCausalLM.from_pretrained(
+        where, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
+    )
+    # transformers makes up what is not there, at random.
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"its weights lack {missing[0]}")
+    return model
 
 
 def _where(path: Path) -> tuple[str, dict[str, str]]:
