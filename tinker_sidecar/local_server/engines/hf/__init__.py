@@ -5,3 +5,11 @@ a job of `sequences`. Its prompt is read by `reading`, and scored by `scoring`; 
 sequences of a `batch`, whose keys and values are in `rows` of a `kv_cache`. `sampling` draws tokens. All but
 this module need torch.
 """
+
+from __future__ import annotations
+
+import os
+
+# OpenMP's threads spin while they wait. On cores that others need, too, that made a small model forty times
+# slower. This is read when torch is first imported, which is later.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
