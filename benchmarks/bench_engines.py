@@ -1,8 +1,9 @@
 """How many samples a second the local server's engines give, with 1, 16 and 64 requests at once.
 
 Each request is another one, of 64 prompt tokens and up to 32 back. `sim` does next to nothing, so it shows
-what server and client can do. What is replayed was recorded of `sim` here, and lies among a million results
-of other requests; the server's memory is that after the run.
+what server and client can do. `transformers` has the weights of `tiny`; it is measured where torch is
+installed, as in the environment that `make engines` makes. What is replayed was recorded of `sim` here, and
+lies among a million results of other requests; the server's memory is that after the run.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ from tinker_client.local_server import start_local_server
 from tinker_sidecar.engine.requests import EncodedSpec
 from tinker_sidecar.ipc.protocol import PackedParams, PackedSequence, PackedText, RequestSpec, SampleResult
 from tinker_sidecar.recording.record_writer import Record, RecordWriter
+from tools.served_engines import ENGINES as KNOWN
+from tools.tiny_for_transformers import save_tiny_model
 
+MODEL = Path(__file__).parents[1] / "out" / "bench" / "tiny-for-transformers"
+"""The tiny model as transformers loads it."""
 AT_ONCE = (1, 16, 64)
 LONG = 3.0
 """Seconds: about how long a run is."""
@@ -54,6 +59,7 @@ class Engine(NamedTuple):
 ENGINES = (
     Engine("tiny", "tinker-sidecar/tiny-arithmetic", lambda _: ["tiny"], 30),
     Engine("sim", "tinker-sidecar/sim", lambda _: ["sim", "--latency", "0"], 1000),
+    Engine("transformers", str(MODEL), lambda _: ["transformers", "--model", str(MODEL)], 10),
     Engine("replay", "tinker-sidecar/sim", lambda folder: ["replay", "--from", str(folder)], 1000),
 )
 
@@ -65,16 +71,28 @@ class Point(NamedTuple):
 
 def main() -> None:
     benchmark = Benchmark("engines", __doc__, among=(OURS_SIDECAR,))
+    engines = installed()
     with TemporaryDirectory(prefix="engines-") as name:
         folder = Path(name)
         record(benchmark, folder)
         at_once = (16,) if benchmark.quick else AT_ONCE
         for _ in benchmark.rounds(3):
             for in_flight in at_once:
-                for engine in ENGINES:
+                for engine in engines:
                     measure(benchmark, engine, folder, Point(engine.name, in_flight))
-    benchmark.report([table(benchmark, at_once)], bars(benchmark))
-    plot(benchmark)
+    benchmark.report([table(benchmark, at_once, engines)], bars(benchmark))
+    plot(benchmark, engines)
+
+
+def installed() -> list[Engine]:
+    """Without those that cannot be served here."""
+    reasons = {engine.name: KNOWN[engine.name].missing() for engine in ENGINES}
+    for name, reason in reasons.items():
+        if reason is not None:
+            print(f"engines: {name} is left out: {reason}")
+    if reasons["transformers"] is None:
+        save_tiny_model(MODEL)
+    return [engine for engine in ENGINES if reasons[engine.name] is None]
 
 
 def record(benchmark: Benchmark, folder: Path) -> None:
@@ -121,7 +139,7 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def table(benchmark: Benchmark, at_once: tuple[int, ...]) -> Table:
+def table(benchmark: Benchmark, at_once: tuple[int, ...], engines: list[Engine]) -> Table:
     runs = benchmark.runs
     result = new_table(
         "What the engines give: median (least–most)",
@@ -133,10 +151,10 @@ def table(benchmark: Benchmark, at_once: tuple[int, ...]) -> Table:
         "MB",
     )
     for in_flight in at_once:
-        for engine in ENGINES:
+        for engine in engines:
             point = Point(engine.name, in_flight)
             result.add_row(
-                f"{in_flight}" if engine is ENGINES[0] else "",
+                f"{in_flight}" if engine is engines[0] else "",
                 engine.name,
                 with_spread(runs, OURS_SIDECAR, point, "samples_per_s"),
                 cell(runs.median(OURS_SIDECAR, point, "tokens_per_s")),
@@ -167,9 +185,9 @@ def bars(benchmark: Benchmark) -> list[Bar]:
     return result
 
 
-def plot(benchmark: Benchmark) -> None:
+def plot(benchmark: Benchmark, engines: list[Engine]) -> None:
     with figure(benchmark.plot, "Samples a second, by how many requests are under way") as [axes]:
-        for engine in ENGINES:
+        for engine in engines:
             points = [Point(engine.name, in_flight) for in_flight in AT_ONCE]
             rates = [benchmark.runs.median(OURS_SIDECAR, point, "samples_per_s") for point in points]
             axes.plot(AT_ONCE, rates, marker="o", label=engine.name)

@@ -18,6 +18,7 @@ from tests.connection import HOSTS, connect, connect_in
 from tests.leaks import belongings, leaked, open_library_runtimes
 from tinker_client import ServiceClient
 from tinker_client.local_server import LocalServer, start_local_server
+from tools.served_engines import ENGINES
 
 __all__ = ["connect", "connect_in"]
 
@@ -33,6 +34,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"run tests that take a host in these only: {','.join(HOSTS)}. By default in each, but in "
         "'shared' only those that are marked `in_all_hosts`",
     )
+    parser.addoption(
+        "--engine",
+        action="append",
+        choices=[*ENGINES],
+        help="run tests of any engine against this one alone, which must be there; repeatable",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of any engine: `engine_name` is each of them, or those that the options name."""
+    if "engine_name" in metafunc.fixturenames:
+        names = metafunc.config.getoption("--engine") or [*ENGINES]
+        metafunc.parametrize("engine_name", names, indirect=True)
+
+
+@pytest.fixture
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """An engine of `tools.served_engines`. Skips the test if it is not installed and was not asked for."""
+    name: str = request.param
+    if reason := ENGINES[name].missing():
+        (pytest.fail if request.config.getoption("--engine") else pytest.skip)(f"{name}: {reason}")
+    return name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -16,7 +16,6 @@ from tinker_sidecar.processes.child import ChildProcess, last_words
 
 __all__ = ["LocalServer", "start_local_server"]
 
-_START_TIMEOUT = 60.0
 _EXIT_TIMEOUT = 1.0
 _END_TIMEOUT = 5.0
 _LISTENING = b": listening on "
@@ -43,17 +42,21 @@ class LocalServer:
         self._child.keep_through_exec()
 
 
-def start_local_server(engine: str = "tiny", *arguments: str, api_key: str | None = None) -> LocalServer:
+def start_local_server(
+    engine: str = "tiny", *arguments: str, api_key: str | None = None, start_timeout: float = 60.0
+) -> LocalServer:
     """Start `tinker-sidecar serve --engine ENGINE ARGUMENTS…` on a free port and wait until it listens.
 
     Parameters
     ----------
     engine
-        "tiny", a small language model, or "sim", a simulation.
+        Such as "tiny", a small language model, or "sim", a simulation: docs/engines.md has them all.
     *arguments
         More of the command line, such as `"--fault", "asample:429@0.05"`.
     api_key
         The only key that it lets in, which no command line shows. None: everybody on this machine gets in.
+    start_timeout
+        Seconds that it may take until it listens: a large model takes its time to load.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def start_local_server(engine: str = "tiny", *arguments: str, api_key: str | Non
         except (OSError, RuntimeError) as error:
             raise SidecarStartupError(f"cannot start the local server: {error}") from error
         try:
-            return LocalServer(child, _listening_url(child, errors), api_key)
+            return LocalServer(child, _listening_url(child, errors, start_timeout), api_key)
         except BaseException:
             # Ctrl-C included: nothing half-started stays behind.
             _end(child, signal.SIGKILL)
@@ -81,12 +84,12 @@ def _start(engine: str, arguments: tuple[str, ...], api_key: str | None, errors:
     return ChildProcess("tinker_sidecar.local_server", *own, *arguments, errors=errors, variables=secret)
 
 
-def _listening_url(child: ChildProcess, errors: IO[bytes]) -> str:
+def _listening_url(child: ChildProcess, errors: IO[bytes], timeout: float) -> str:
     """Wait for the line that says where the server listens."""
     try:
-        line = child.first_line(_LISTENING, _START_TIMEOUT)
+        line = child.first_line(_LISTENING, timeout)
     except TimeoutError:
-        reason = f"did not listen within {_START_TIMEOUT:g} s"
+        reason = f"did not listen within {timeout:g} s"
     else:
         if line:
             return line.removeprefix(_LISTENING).split()[0].decode()

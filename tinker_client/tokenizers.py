@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinker_sidecar.needs import importing_for
@@ -12,7 +13,7 @@ from tinker_sidecar.needs import importing_for
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["LOCAL_MODELS", "load_tokenizer"]
+__all__ = ["is_on_this_machine", "load_tokenizer"]
 
 LOCAL_MODELS = "tinker-sidecar/"
 """What the names of the local server's models begin with."""
@@ -30,9 +31,16 @@ _REMOTE_CODE: dict[str, dict[str, Any]] = {
 _THINKING_MACHINES = ("thinkingmachines/", "TML/")
 
 
+def is_on_this_machine(base_model: str) -> bool:
+    """Whether a model's tokenizer is not on the hub, but in this package, or where the model's name says."""
+    return base_model.startswith(LOCAL_MODELS) or Path(base_model).is_absolute()
+
+
 @lru_cache(maxsize=32)
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     """The tokenizer of `base_model`, a name on the Hugging Face hub or one of the local server's models.
+
+    What transformers has loaded the local server calls by the absolute path of its folder or GGUF file.
 
     Names follow the service's conventions: `org/model/variant` has the tokenizer of `org/model`, and
     what comes behind a colon is not part of the name. Thinking Machines' own models have theirs in the
@@ -40,6 +48,8 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
 
     Raises `ImportError` where that package, or transformers, is needed and not installed.
     """
+    if Path(base_model).is_absolute():
+        return _tokenizer_at(Path(base_model))
     name = base_model.split(":")[0]
     if name.startswith(LOCAL_MODELS):
         from tinker_sidecar.local_server.engines import tiny
@@ -51,12 +61,18 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
         name = name.rsplit("/", 1)[0]
     if name.startswith(_THINKING_MACHINES):
         return _thinking_machines_tokenizer(name)
-    AutoTokenizer = _import_auto_tokenizer()  # noqa: N806  # A class.
     name = name.removesuffix("-Text-Only")
     options = _REMOTE_CODE.get(name, {})
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        name, trust_remote_code=bool(options), **options
-    )
+    return _from_pretrained(name, trust_remote_code=bool(options), **options)
+
+
+def _tokenizer_at(path: Path) -> PreTrainedTokenizerBase:
+    where, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    return _from_pretrained(str(where), trust_remote_code=False, **options)
+
+
+def _from_pretrained(name: str, **options: Any) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = _import_auto_tokenizer().from_pretrained(name, **options)
     return tokenizer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinker_client.tokenizers import load_tokenizer
+from tinker_sidecar.local_server.engines import tiny
 
 TML_RENDERERS = """
 class O200kBaseChatTokenizer:
@@ -53,6 +55,12 @@ def test_thinking_machines_models_through_tml_renderers(packages: Path, model: s
     assert (tokenizer.eos_token, tokenizer.eos_token_id, tokenizer.bos_token) == ("end", 999, "begin")
     with pytest.raises(ValueError, match="adds no special tokens"):
         tokenizer.encode("hi", add_special_tokens=True)
+
+
+def test_models_that_are_called_by_their_folder(tmp_path: Path) -> None:
+    """As the local server calls those that transformers has loaded."""
+    folder = shutil.copytree(tiny.FOLDER, tmp_path / "model:1")
+    assert load_tokenizer(str(folder)).encode("57*38=") == [*b"57*38="]
 
 
 def test_without_tml_renderers_it_is_named() -> None:

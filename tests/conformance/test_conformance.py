@@ -1,57 +1,69 @@
-"""One set of calls, three ways: the official SDK, ours in process, ours through the sidecar."""
+"""One set of calls, on every engine, three ways: the official SDK, ours in process, through the sidecar."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conformance.scenarios import SCENARIOS
 from tests.official.environment import last_line
-from tinker_client.local_server import LocalServer
-from tinker_sidecar.local_server.engines import sim, tiny
 from tools.official_sdk import VERSIONS, python_with
+from tools.served_engines import ENGINES, Served
 
 RUN = Path(__file__).with_name("run.py")
+OURS = (Path(sys.executable), "tinker_client")
+OFFICIAL = "tinker"
 
 
-@pytest.fixture(scope="module", params=["sim", "tiny"])
-def server(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """The URL of a local server and the name of its model."""
-    server: LocalServer = request.getfixturevalue(f"{request.param}_server")
-    return server.base_url, sim.BASE_MODEL if request.param == "sim" else tiny.BASE_MODEL
-
-
-@cache
-def outcomes(python: Path, package: str, server: tuple[str, str], sidecar: bool = False) -> dict[str, Any]:
-    """What every scenario was told, each program having run once for all the tests here."""
-    environment = os.environ | {"TINKER_SUBPROCESS_SAMPLING": str(int(sidecar))}
-    command = [str(python), str(RUN), package, *server]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+def told(python: Path, package: str, served: Served, host: str = "0") -> dict[str, Any]:
+    """What every scenario was told."""
+    environment = os.environ | {"TINKER_SUBPROCESS_SAMPLING": host}
+    command = [str(python), str(RUN), package, served.base_url, served.model]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     told: dict[str, Any] = last_line(done)
     return told
 
 
-def ours(server: tuple[str, str], *, sidecar: bool) -> dict[str, Any]:
-    return outcomes(Path(sys.executable), "tinker_client", server, sidecar)
+def rehearse(served: Served) -> dict[str, Any]:
+    return told(*OURS, served)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_both_hosts_are_told_the_same(server: tuple[str, str], scenario: str) -> None:
-    in_process = ours(server, sidecar=False)[scenario]
-    assert "failed" not in in_process, in_process["failed"]
-    assert ours(server, sidecar=True)[scenario] == in_process
+@pytest.mark.timeout(600)
+def test_both_hosts_are_told_the_same(engine_name: str) -> None:
+    with ENGINES[engine_name].serving(rehearse) as serve:
+        in_process, sidecar = (told(*OURS, serve(), host) for host in ("0", "1"))
+    assert differences(in_process, sidecar) == {}
 
 
 @pytest.mark.interop
-@pytest.mark.timeout(900)  # The first one builds the environment.
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_official_sdk_is_told_the_same(server: tuple[str, str], scenario: str) -> None:
-    official = outcomes(python_with(VERSIONS[-1]), "tinker", server)[scenario]
-    assert "failed" not in official, official["failed"]
-    assert ours(server, sidecar=True)[scenario] == official
+@pytest.mark.timeout(1200)  # The first one builds the environment.
+def test_the_official_sdk_is_told_the_same(engine_name: str) -> None:
+    with ENGINES[engine_name].serving(rehearse) as serve:
+        official = told(python_with(VERSIONS[-1]), OFFICIAL, serve())
+        ours = told(*OURS, serve(), "1")
+    assert differences(ours, official) == {}
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What the two were told, by scenario, of those that failed or were not told the same."""
+    assert ours.keys() == theirs.keys()
+    return {
+        name: (ours[name], theirs[name])
+        for name in ours
+        if "failed" in ours[name] or not same(ours[name], theirs[name])
+    }
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    """As JSON. What else a model computes at the time shows in the last digits of a logprob."""
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return abs(ours - theirs) < 1e-4
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(same(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(same, ours, theirs))
+    return bool(ours == theirs)

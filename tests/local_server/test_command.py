@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.local_server.api import Api
+from tests.local_server.api import SIM, Api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,17 +43,40 @@ def url_in(line: str) -> str:
     return found[1]
 
 
-def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
     process.send_signal(number)
-    output, errors = process.communicate(timeout=10)
-    return process.returncode, output, errors
+    _, errors = process.communicate(timeout=10)
+    return process.returncode, errors
 
 
 @pytest.mark.parametrize("command", [MODULE, SCRIPT], ids=["module", "script"])
 def test_it_says_where_it_listens(command: list[str]) -> None:
     with serving(command=command) as (process, line):
         assert Api(url_in(line)).get("healthz").status == 200
-        assert ended(process, signal.SIGTERM) == (0, "", "")
+        assert ended(process, signal.SIGTERM) == (0, "")
+
+
+def test_what_it_prints_leads_a_program_to_it() -> None:
+    with serving() as (process, line):
+        assert process.stdout is not None
+        model, program, client = (process.stdout.readline() for _ in range(3))
+        assert model.split() == ["model", SIM]
+        variables = dict(word.split("=") for word in program.split() if "=" in word)
+        expression = client.split(maxsplit=1)[1].strip()
+        code = f"from tinker_client import ServiceClient\nprint({expression}.get_base_model())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.stdout == f"{SIM}\n", done.stderr
+        assert variables == {"TINKER_BASE_URL": url_in(line), "TINKER_API_KEY": "tml-local"}
+
+
+def test_it_prints_no_key() -> None:
+    with serving("--api-key", "tml-secret") as (process, line):
+        url_in(line)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        output = process.stdout.read()
+        assert "TINKER_API_KEY=… " in output
+        assert "secret" not in output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -65,7 +88,7 @@ def test_a_signal_ends_it_cleanly_with_polls_open(number: signal.Signals) -> Non
         polls = [pool.submit(api.retrieve, request_id), pool.submit(api.retrieve_futures, sampler)]
         other = api.create_sampler()
         assert api.retrieve_futures(other, timeout=0.2).status == 200  # By now the polls are parked.
-        assert ended(process, number) == (0, "", "")
+        assert ended(process, number) == (0, "")
         assert [poll.result().detail for poll in polls] == ["the server is closing"] * 2
 
 
@@ -77,7 +100,7 @@ def test_a_client_that_never_finishes_its_request_does_not_hold_it_up() -> None:
                 b"POST /api/v1/asample HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{"
             )
             assert Api(url_in(line)).get("healthz").status == 200
-            assert ended(process, signal.SIGTERM) == (0, "", "")
+            assert ended(process, signal.SIGTERM) == (0, "")
 
 
 def refused(*options: str) -> str:
@@ -101,7 +124,7 @@ def test_other_machines_are_kept_out_unless_they_need_a_key(host: str) -> None:
         port = url_in(line).rpartition(":")[2]
         api = Api(f"http://127.0.0.1:{port}", api_key=None)
         assert api.get("get_server_capabilities").status == 401
-        assert ended(process, signal.SIGTERM) == (0, "", "")
+        assert ended(process, signal.SIGTERM) == (0, "")
 
 
 def test_a_host_that_is_none() -> None:

@@ -131,13 +131,10 @@ def test_a_kill_is_told(every_python_first: EveryPython) -> None:
         start_local_server("sim")
 
 
-def test_one_that_does_not_listen_in_time_is_ended(
-    every_python_first: EveryPython, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tinker_client.local_server._START_TIMEOUT", 0.2)
+def test_one_that_does_not_listen_in_time_is_ended(every_python_first: EveryPython) -> None:
     every_python_first("import time; time.sleep(600)")
     with pytest.raises(SidecarStartupError, match=r"did not listen within 0\.2 s"):
-        start_local_server("sim")
+        start_local_server("sim", start_timeout=0.2)
 
 
 def test_without_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from tests.local_server.api import SIM, Api
+from tinker_client.local_server import start_local_server
 
 
-def create_model(api: Api) -> str:
+def create_model(api: Api, base_model: str = SIM) -> str:
     """A model, in a session of its own."""
-    body = {"session_id": api.create_session(), "model_seq_id": 0, "base_model": SIM}
+    body = {"session_id": api.create_session(), "model_seq_id": 0, "base_model": base_model}
     request_id = api.post("create_model", body | {"lora_config": {"rank": 32}}).json["request_id"]
     model_id = api.retrieve(request_id).json["model_id"]
     assert isinstance(model_id, str)
@@ -43,6 +47,33 @@ def test_saved_under_a_path(api: Api) -> None:
     assert path == f"tinker://{model_id}/sampler_weights/step-1"
     sampler = api.create_sampler(model_path=path)
     assert api.get(f"samplers/{sampler}").json["model_path"] == path
+
+
+ECHO = """
+from tinker_sidecar.local_server.engines import Completion, GenerationResult
+
+class Echo:
+    base_model, vocab_size, max_context_length = "echo", 10, 100
+
+    async def generate(self, request):
+        length = 1 if request.model_path else 2
+        return GenerationResult([Completion([1] * length, [-1.0] * length, "stop")])
+
+    async def close(self):
+        ...
+"""
+
+
+def test_what_was_saved_here_is_the_model_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that loads weights finds none there, as nothing was trained."""
+    (tmp_path / "echo.py").write_text(ECHO)
+    monkeypatch.chdir(tmp_path)
+    with closing(start_local_server("echo:Echo")) as server:
+        api = Api(server.base_url)
+        saved = save(api, model_id := create_model(api, "echo"), path="step-1")["path"]
+        for path, length in ((saved, 2), (f"tinker://{model_id}/sampler_weights/step-2", 1)):
+            [sequence] = api.retrieve(api.submit(api.create_sampler(model_path=path))).json["sequences"]
+            assert len(sequence["tokens"]) == length
 
 
 def test_saved_for_nothing(api: Api) -> None:

@@ -35,7 +35,7 @@ _inherited: list[object] = []
 def get_backend(*, sidecar: SubprocessSampling | None) -> Backend:
     """This process's backend: the engine on a thread, in its own sidecar, or in one that is shared.
 
-    None, for want of a wish, is on a thread. Raises `TinkerError` for a `TINKER_SIDECAR_GROUP` that will not do.
+    None, for want of a wish, is on a thread. Raises `TinkerError` for a malformed `TINKER_SIDECAR_GROUP`.
     """
     if sidecar == SHARED:
         sidecar_group()

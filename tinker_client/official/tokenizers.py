@@ -7,7 +7,7 @@ from typing import Any
 
 from tinker_client.official.patching import Patch, own_function
 from tinker_client.official.sdk import Sdk
-from tinker_client.tokenizers import LOCAL_MODELS, load_tokenizer
+from tinker_client.tokenizers import is_on_this_machine, load_tokenizer
 
 __all__ = ["patch_tokenizers"]
 
@@ -26,7 +26,7 @@ def patch_tokenizers(sdk: Sdk) -> list[Patch]:
 
 def _loading(original: Any) -> Any:
     def load(model_name: str, *arguments: Any, **keywords: Any) -> Any:
-        if model_name.startswith(LOCAL_MODELS):
+        if is_on_this_machine(model_name):
             return load_tokenizer(model_name)
         return original(model_name, *arguments, **keywords)
 

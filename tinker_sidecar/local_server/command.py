@@ -21,6 +21,7 @@ from tinker_sidecar.ipc.watching import RECORDING_BYTES
 from tinker_sidecar.local_server.engine_choice import EngineOptions, open_model
 from tinker_sidecar.local_server.engines import UnavailableEngineError
 from tinker_sidecar.local_server.fault_specs import parse_fault
+from tinker_sidecar.local_server.greeting import greeting
 from tinker_sidecar.local_server.options import ServerOptions, client_flags
 from tinker_sidecar.local_server.quirks import Quirk
 from tinker_sidecar.local_server.server import LocalApi
@@ -51,13 +52,14 @@ class ResultEncoding(StrEnum):
 def serve(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+        int,
+        typer.Option(metavar="PORT", min=0, max=65535, show_default=False, help="8000; 0 picks a free one."),
     ] = 8000,
     engine: Annotated[
         str,
         typer.Option(
             metavar="ENGINE",
-            help="tiny, sim, replay, tinker, or one of your own, package.module:Class.",
+            help="tiny, sim, replay, transformers, tinker, or your own, package.module:Class.",
         ),
     ] = "tiny",
     latency: Annotated[
@@ -80,13 +82,18 @@ def serve(
     ] = None,
     jwt: Annotated[bool, typer.Option("--jwt", help="Trade keys for short-lived tokens.")] = False,
     jwt_lifetime: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1, help="How long such a token is good.")
+        float,
+        typer.Option(metavar="SECONDS", min=1, show_default=False, help="How long they are good (3600)."),
     ] = 3600.0,
     session_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="A session ends so long after a heartbeat.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, show_default=False, help="A silent session ends then (300)."
+        ),
     ] = 300.0,
     long_poll: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How long a poll is held before a 408.")
+        float,
+        typer.Option(metavar="SECONDS", min=0, show_default=False, help="How long a poll is held (40)."),
     ] = 40.0,
     result_encoding: Annotated[
         ResultEncoding,
@@ -118,6 +125,18 @@ def serve(
     upstream: Annotated[
         str | None, typer.Option(metavar="URL", help="tinker: the server to pass everything on to.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="transformers: a folder, or a hub's name.")
+    ] = None,
+    adapters: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="transformers: where tinker:// leads.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="TYPE", show_default=False, help="transformers: such as bfloat16.")
+    ] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", show_default=False, help="transformers: such as cuda:1.")
+    ] = "auto",
     fail_token: Annotated[
         int | None, typer.Option(metavar="TOKEN", help="sim: a prompt that has this token fails.")
     ] = None,
@@ -181,22 +200,31 @@ def serve(
         recording=from_,
         recorded_latency=recorded_latency,
         fallback=fallback,
+        model=model,
+        dtype=dtype,
+        device=device,
+        adapters=adapters,
     )
     recording = _recording(record, record_max_bytes, from_)
     if engine == "tinker":
         make_api, label = _forwarded(upstream, recording)
+        models: tuple[str, ...] = ()
     else:
         try:
-            model = open_model(engine, engine_options)
+            served = open_model(engine, engine_options)
         except UnavailableEngineError as error:
             _refuse(str(error))
-        make_api, label = partial(LocalApi, model, options, recording), model.label
+        make_api, label, models = partial(LocalApi, served, options, recording), served.label, served.names
     label += "" if record is None else f", recorded in {record}"
-    uvloop.run(_serve(make_api, label, listener, parent))
+    keyed = api_key is not None or engine == "tinker"
+    uvloop.run(_serve(make_api, partial(greeting, label, models, keyed), listener, parent))
 
 
 async def _serve(
-    make_api: Callable[[], ServedApi], label: str, listener: socket.socket, parent: int | None
+    make_api: Callable[[], ServedApi],
+    greet: Callable[[str], str],
+    listener: socket.socket,
+    parent: int | None,
 ) -> None:
     if parent is not None:
         watch_parent(parent, partial(os._exit, 0))
@@ -204,7 +232,8 @@ async def _serve(
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def on_listening() -> None:
-        print(f"{_NAME}: listening on http://{address} (engine: {label})", flush=True)
+        # In one piece: whoever started this may read the first line and no more.
+        print(greet(f"http://{address}"), flush=True)
 
     await run_server(make_api(), listener, on_listening)
 

@@ -11,7 +11,7 @@ from tinker_sidecar.needs import exit_if_missing
 
 __all__ = ["EngineOptions", "open_model"]
 
-_NAMES = "tiny, sim, replay and tinker, or package.module:Class"
+_NAMES = "tiny, sim, replay, transformers and tinker, or package.module:Class"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,10 @@ class EngineOptions:
     recording: Path | None = None
     recorded_latency: bool = False
     fallback: str | None = None
+    model: str | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    adapters: Path | None = None
 
 
 def open_model(name: str, options: EngineOptions) -> ServedModel:
@@ -38,6 +42,8 @@ def open_model(name: str, options: EngineOptions) -> ServedModel:
         return _sim(options)
     if name == "replay":
         return _replay(options)
+    if name == "transformers":
+        return _transformers(options)
     if ":" in name:
         return _loaded(name)
     raise UnavailableEngineError(f"there is no engine {name!r}: it is one of {_NAMES}")
@@ -90,6 +96,28 @@ def _replay(options: EngineOptions) -> ServedModel:
         description="replay answers with what was recorded of this model",
         placeholder_token=0,
         other_names=engine.other_names,
+    )
+
+
+def _transformers(options: EngineOptions) -> ServedModel:
+    with exit_if_missing("the engine transformers", "tinker-sidecar[hf]"):
+        from tinker_sidecar.local_server.engines.hf.checkpoint import load_checkpoint
+        from tinker_sidecar.local_server.engines.hf.engine import TransformersEngine
+
+        if options.adapters is not None:
+            from tinker_sidecar.local_server.engines.hf.adapters import Adapters
+
+    if options.model is None:
+        raise UnavailableEngineError("--engine transformers needs --model, a folder or a name on the hub")
+    if options.adapters is not None and not options.adapters.is_dir():
+        raise UnavailableEngineError(f"there is no folder of adapters {options.adapters}")
+    checkpoint = load_checkpoint(options.model, options.dtype, options.device)
+    adapters = None if options.adapters is None else Adapters(checkpoint.model, options.adapters)
+    return ServedModel(
+        engine=TransformersEngine(checkpoint, adapters),
+        label=f"transformers with {checkpoint.name}, {checkpoint.dtype} on {checkpoint.device}",
+        description=f"transformers has loaded {checkpoint.name}",
+        placeholder_token=None,
     )
 
 

@@ -64,7 +64,7 @@ def generation_request(body: SampleRequest, model: ServedModel, sampler: ServedS
         target_prompt_tokens=_target_rows(body.target_prompt_logprobs, len(prompt), model),
         prompt_alt_tokens_k=body.prompt_alt_tokens_k,
         base_model=sampler.base_model,
-        model_path=sampler.model_path,
+        model_path=sampler.weights,
         body=body,
     )
 

@@ -89,13 +89,15 @@ class Clone:
 class ServedSampler:
     """A sampling session: what `asample` names. `log` is that of the session it belongs to."""
 
-    __slots__ = ("base_model", "clones", "log", "model_path", "promises", "sampler_id")
+    __slots__ = ("base_model", "clones", "log", "model_path", "promises", "sampler_id", "weights")
 
     def __init__(self, sampler_id: str, log: SessionLog, base_model: str, model_path: str | None) -> None:
         self.sampler_id = sampler_id
         self.log = log
         self.base_model = base_model
         self.model_path = model_path
+        self.weights = model_path
+        """Where the weights are that are to be sampled; None: they are the served model's."""
         self.clones = {0: Clone()}
         self.promises: dict[int, ServedPromise] = {}
         """By `seq_id`: the same number again is the same request."""

@@ -94,7 +94,7 @@ class ServiceRoutes:
         return json_response({"type": "session_heartbeat"})
 
     async def create_sampling_session(self, body: CreateSamplingSession, head: RequestHead) -> HttpAnswer:
-        """Open a sampling session. Whatever weights `model_path` names, they are the served model's."""
+        """Open a sampling session. What weights `model_path` names is for the engine to know, or ignore."""
         if body.base_model is None and body.model_path is None:
             raise HttpError(400, "either base_model or model_path is needed")
         if body.base_model is not None:

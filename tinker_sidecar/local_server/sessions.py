@@ -75,9 +75,16 @@ class Sessions:
         sampler = session.samplers.get(seq_id)
         if sampler is None:
             sampler = ServedSampler(f"{session_id}:sample:{seq_id}", session.log, base_model, model_path)
+            if model_path is not None and self._has_saved(model_path):
+                sampler.weights = None  # Nothing has been trained.
             session.samplers[seq_id] = sampler
             self._samplers[sampler.sampler_id] = sampler
         return sampler
+
+    def _has_saved(self, path: str) -> bool:
+        """Whether a training client of this server was told that its weights are there."""
+        session = self._live.get(path.removeprefix("tinker://").partition(":train:")[0])
+        return session is not None and any(path == result.get("path") for result in session.results.values())
 
     def sampler(self, sampler_id: str) -> ServedSampler:
         """Raise HttpError 404 for one that is unknown or whose session has ended."""

@@ -1,0 +1,108 @@
+"""The engines of the local server that the conformance suite and the table of features are run against.
+
+`ENGINES` has one line for each. An engine that needs what not everybody has says by `missing` why it cannot
+be served here: `make test` skips it with that reason, `pytest --engine NAME` fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tinker_client.local_server import start_local_server
+from tinker_sidecar.local_server.engines import sim, tiny
+from tools.tiny_for_transformers import random_adapter, save_tiny_model
+
+__all__ = ["ENGINES", "EngineToTest", "Rehearse", "Serve", "Served"]
+
+
+ADAPTER = "tinker://run-1/weights/7"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that is there, and its model."""
+
+    base_url: str
+    model: str
+    adapter: str = ADAPTER
+    """The path of an adapter, for engines that have adapters."""
+
+
+Serve = Callable[[], Served]
+"""Gives a server that has not been asked yet what is about to be asked, if that makes a difference."""
+Rehearse = Callable[[Served], object]
+"""Asks a server all that will be asked, for engines that must have heard it before."""
+
+
+@dataclass(frozen=True)
+class EngineToTest:
+    """How to have one served; it is gone when the context is left."""
+
+    serving: Callable[[Rehearse], AbstractContextManager[Serve]]
+    missing: Callable[[], str | None] = lambda: None
+    """Why it cannot be served here: one line; None if it can."""
+
+
+@contextmanager
+def _sim(rehearse: Rehearse) -> Iterator[Serve]:
+    with closing(start_local_server("sim", "--latency", "0.01")) as server:
+        yield lambda: Served(server.base_url, sim.BASE_MODEL)
+
+
+@contextmanager
+def _tiny(rehearse: Rehearse) -> Iterator[Serve]:
+    with closing(start_local_server("tiny")) as server:
+        yield lambda: Served(server.base_url, tiny.BASE_MODEL)
+
+
+@contextmanager
+def _replay(rehearse: Rehearse) -> Iterator[Serve]:
+    """Of what `tiny` answers. Each server begins the recording anew."""
+    with TemporaryDirectory(prefix="replay-") as name, ExitStack() as stack:
+        folder = Path(name) / "recording"
+        with closing(start_local_server("tiny", "--record", str(folder))) as server:
+            rehearse(Served(server.base_url, tiny.BASE_MODEL))
+
+        def serve() -> Served:
+            server = start_local_server("replay", "--from", str(folder))
+            stack.enter_context(closing(server))
+            return Served(server.base_url, tiny.BASE_MODEL)
+
+        yield serve
+
+
+@contextmanager
+def _transformers(rehearse: Rehearse) -> Iterator[Serve]:
+    """With the tiny model's weights."""
+    with TemporaryDirectory(prefix="transformers-") as name:
+        folder = save_tiny_model(Path(name) / "model")
+        adapters = Path(name) / "adapters"
+        random_adapter(adapters / ADAPTER.removeprefix("tinker://"))
+        options = (
+            "--model",
+            str(folder),
+            "--adapters",
+            str(adapters),
+            "--device",
+            "cpu",
+        )
+        with closing(start_local_server("transformers", *options)) as server:
+            yield lambda: Served(server.base_url, str(folder))
+
+
+def _why_no_transformers() -> str | None:
+    missing = [name for name in ("torch", "peft") if find_spec(name) is None]
+    return f"{missing[0]} is not installed: make engines does that" if missing else None
+
+
+ENGINES = {
+    "tiny": EngineToTest(_tiny),
+    "sim": EngineToTest(_sim),
+    "replay": EngineToTest(_replay),
+    "transformers": EngineToTest(_transformers, _why_no_transformers),
+}
