@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ OFFICIAL = "tinker"
 def told(python: Path, package: str, served: Served, host: str = "0") -> dict[str, Any]:
     """What every scenario was told."""
     environment = os.environ | {"TINKER_SUBPROCESS_SAMPLING": host}
-    command = [str(python), str(RUN), package, served.base_url, served.model]
+    command = [str(python), str(RUN), package, served.base_url, served.model, served.adapter]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     told: dict[str, Any] = last_line(done)
     return told
@@ -54,8 +55,18 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tuple
     return {
         name: (ours[name], theirs[name])
         for name in ours
-        if "failed" in ours[name] or not same(ours[name], theirs[name])
+        if not (
+            are_refused_alike(ours[name], theirs[name])
+            if "failed" in ours[name]
+            else same(ours[name], theirs[name])
+        )
     }
+
+
+def are_refused_alike(ours: dict[str, str], theirs: dict[str, str]) -> bool:
+    """Whether the engine cannot do what was asked, and says so: `vLLM 0.32.0 cannot …`."""
+    last = [told.get("failed", "").strip().rpartition("\n")[2].partition(": ")[2] for told in (ours, theirs)]
+    return bool(re.match(r"vLLM [\d.]+ (cannot|takes|answers 400)", last[0])) and last[0] == last[1]
 
 
 def same(ours: Any, theirs: Any) -> bool:
