@@ -24,7 +24,7 @@ def told(python: Path, package: str, served: Served, host: str = "0") -> dict[st
     """What every scenario was told."""
     environment = os.environ | {"TINKER_SUBPROCESS_SAMPLING": host}
     command = [str(python), str(RUN), package, served.base_url, served.model, served.adapter]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     told: dict[str, Any] = last_line(done)
     return told
 
@@ -33,7 +33,7 @@ def rehearse(served: Served) -> dict[str, Any]:
     return told(*OURS, served)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2000)
 def test_both_hosts_are_told_the_same(engine_name: str) -> None:
     with ENGINES[engine_name].serving(rehearse) as serve:
         in_process, sidecar = (told(*OURS, serve(), host) for host in ("0", "1"))
@@ -41,7 +41,7 @@ def test_both_hosts_are_told_the_same(engine_name: str) -> None:
 
 
 @pytest.mark.interop
-@pytest.mark.timeout(1200)  # The first one builds the environment.
+@pytest.mark.timeout(2400)  # The first one builds the environment.
 def test_the_official_sdk_is_told_the_same(engine_name: str) -> None:
     with ENGINES[engine_name].serving(rehearse) as serve:
         official = told(python_with(VERSIONS[-1]), OFFICIAL, serve())
