@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -119,6 +120,13 @@ class Vllm:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def running(self) -> int:
+        """How many samples it works on, as its metrics have it."""
+        with urlopen(f"{self.url}/metrics") as answer:  # noqa: S310  # Ours.
+            metrics = answer.read().decode()
+        [count] = re.findall(r"^vllm:num_requests_running\{.*\} ([\d.]+)$", metrics, re.MULTILINE)
+        return int(float(count))
 
     def _answers(self) -> bool:
         try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
@@ -133,16 +131,7 @@ def test_cancelling_ends_it_there(vllm: Vllm, client: SamplingClient) -> None:
     prompt = types.ModelInput.from_ints(PROMPT)
     params = types.SamplingParams(max_tokens=900, temperature=1.0)
     futures = [client.sample(prompt, 1, params) for _ in range(3)]
-    wait_until(lambda: running(vllm) == 3)
+    wait_until(lambda: vllm.running() == 3)
     for future in futures:
         assert future.cancel()
-    wait_until(lambda: running(vllm) == 0)
-
-
-def running(vllm: Vllm) -> int:
-    """How many samples vLLM works on, as its metrics have it."""
-    with urlopen(f"{vllm.url}/metrics") as answer:
-        [count] = re.findall(
-            r"^vllm:num_requests_running\{.*\} ([\d.]+)$", answer.read().decode(), re.MULTILINE
-        )
-    return int(float(count))
+    wait_until(lambda: vllm.running() == 0)

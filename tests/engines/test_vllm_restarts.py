@@ -33,7 +33,7 @@ def vllm(tmp_path: Path) -> Iterator[Vllm]:
 
 
 def test_nothing_is_lost(host: str, vllm: Vllm) -> None:
-    params = types.SamplingParams(max_tokens=200, temperature=0.0)
+    params = types.SamplingParams(max_tokens=100, temperature=0.0)
     prompts = [types.ModelInput.from_ints([1, 100 + number]) for number in range(8)]
     with (
         closing(start_local_server("vllm", "--upstream", vllm.url, start_timeout=180)) as server,
@@ -41,15 +41,14 @@ def test_nothing_is_lost(host: str, vllm: Vllm) -> None:
     ):
         client = service_client.create_sampling_client(base_model=vllm.model)
         before = [client.sample(prompt, 1, params) for prompt in prompts[:4]]
-        api = Api(server.base_url)
-        wait_until(lambda: len(api.get("/local/requests").json) >= 4)
+        wait_until(lambda: vllm.running() == 4)
         vllm.kill()
+        api = Api(server.base_url)
         sampler, numbers = api.create_sampler(base_model=vllm.model), count()
         wait_until(lambda: api.asample(sampler, next(numbers)).status == 503)
         meanwhile = [client.sample(prompt, 1, params) for prompt in prompts[4:]]
         vllm.start()
         told = [future.result(300).sequences[0].tokens for future in before + meanwhile]
-        again = [client.sample(prompt, 1, params).result(300).sequences[0].tokens for prompt in prompts]
-    # Greedy, if the same are computed together; else two tokens that are as likely may change places.
-    assert [len(tokens) for tokens in told] == [len(tokens) for tokens in again]
-    assert [tokens[:20] for tokens in told] == [tokens[:20] for tokens in again]
+        again = [client.sample(prompt, 1, params) for prompt in prompts]
+        # What else is computed at the time shows in the last digits, and so after a while in a token.
+        assert [it[:10] for it in told] == [it.result(300).sequences[0].tokens[:10] for it in again]
