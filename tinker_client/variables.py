@@ -27,12 +27,14 @@ KNOWN = frozenset(
         "TINKER_SIDECAR_SERVE_API_KEY",
         "TINKER_SIDECAR_SWITCH_INTERVAL",
         "TINKER_SIDECAR_TRACE",
+        "TINKER_SIDECAR_UPSTREAM_API_KEY",
         "TINKER_SIDECAR_WHO",
         "TINKER_SUBPROCESS_SAMPLING",
         # Of this project's own tests and tools.
         "TINKER_SIDECAR_COMPAT",
         "TINKER_SIDECAR_INTEROP_CACHE",
         "TINKER_SIDECAR_RAY",
+        "TINKER_SIDECAR_VLLM",
     }
 )
 

@@ -15,9 +15,10 @@ from tempfile import TemporaryDirectory
 
 from tinker_client.local_server import start_local_server
 from tinker_sidecar.local_server.engines import sim, tiny
+from tools import vllm_cpu
 from tools.tiny_for_transformers import random_adapter, save_tiny_model
 
-__all__ = ["ENGINES", "EngineToTest", "Rehearse", "Serve", "Served"]
+__all__ = ["ADAPTER", "ENGINES", "EngineToTest", "Rehearse", "Serve", "Served"]
 
 
 ADAPTER = "tinker://run-1/weights/7"
@@ -30,7 +31,11 @@ class Served:
     base_url: str
     model: str
     adapter: str = ADAPTER
-    """The path of an adapter, for engines that have adapters."""
+    """The path of an adapter, for engines that have adapters; empty if this one has none."""
+    with_adapters: str | None = None
+    """The address of another server that has `ADAPTER`, where this one cannot have it."""
+    hottest: float = 50.0
+    """The highest temperature that is asked for."""
 
 
 Serve = Callable[[], Served]
@@ -100,9 +105,32 @@ def _why_no_transformers() -> str | None:
     return f"{missing[0]} is not installed: make engines does that" if missing else None
 
 
+@contextmanager
+def _vllm(rehearse: Rehearse) -> Iterator[Serve]:
+    """A real vLLM on the CPU, and another with adapters: there, such a one cannot score prompts."""
+    with TemporaryDirectory(prefix="vllm-") as name, ExitStack() as stack:
+        adapters = Path(name) / "adapters"
+        vllm_cpu.write_adapter(adapters / ADAPTER.removeprefix("tinker://"), vllm_cpu.QUERIES, 0.05)
+
+        def started(*options: str) -> tuple[str, str]:
+            vllm = vllm_cpu.Vllm(Path(name) / f"log{len(options)}", "--enable-scale-out", *options)
+            stack.callback(vllm.kill)
+            vllm.start()
+            server = start_local_server(
+                "vllm", "--upstream", vllm.url, "--adapters", str(adapters), start_timeout=180
+            )
+            stack.enter_context(closing(server))
+            return server.base_url, vllm.model
+
+        base_url, model = started()
+        with_adapters, _ = started("--enable-lora", "--max-lora-rank", "8")
+        yield lambda: Served(base_url, model, "", with_adapters, hottest=2.0)
+
+
 ENGINES = {
     "tiny": EngineToTest(_tiny),
     "sim": EngineToTest(_sim),
     "replay": EngineToTest(_replay),
     "transformers": EngineToTest(_transformers, _why_no_transformers),
+    "vllm": EngineToTest(_vllm, vllm_cpu.why_missing),
 }

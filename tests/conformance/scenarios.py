@@ -25,6 +25,8 @@ class World(NamedTuple):
     service_client: Any
     client: Any
     base_model: str
+    adapter: str = "tinker://run-1/weights/7"
+    """Empty where the engine has none."""
 
     def prompt(self, *tokens: int) -> Any:
         return self.sdk.types.ModelInput.from_ints(list(tokens or TOKENS))
@@ -316,7 +318,7 @@ def created_in_other_ways(world: World) -> Any:
     clients = [
         create(base_model=world.base_model).result(),
         create(None, world.base_model),
-        create("tinker://run-1/weights/7"),
+        *([create(world.adapter)] if world.adapter else []),
         create(base_model=world.base_model, retry_config=config(progress_timeout=60)),
     ]
     clients += asyncio.run(in_a_loop())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from tinker_sidecar.local_server.engines import GenerationRequest, GenerationResult
+from tools import vllm_cpu
 from tools.served_engines import ENGINES
 from tools.tiny_for_transformers import save_tiny_model
 
@@ -46,6 +49,27 @@ def open_engine(tiny_folder: Path) -> Iterator[Callable[..., Any]]:
             return engine
 
         yield opened
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[Callable[..., Any]]:
+    """What transformers says of prompts, with the model that vLLM has and in its environment."""
+    command = [vllm_cpu.python_of(vllm_cpu.FOLDER), Path(__file__).with_name("vllm_reference.py")]
+    with subprocess.Popen(
+        command, env=vllm_cpu.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(prompts: list[list[int]], greedy: list[int], adapter: Path | None = None) -> Any:
+            folder = None if adapter is None else str(adapter)
+            model = str(vllm_cpu.FOLDER / vllm_cpu.MODEL)
+            asked = {"model": model, "adapter": folder, "prompts": prompts, "greedy": greedy}
+            print(json.dumps(asked), file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
 
 
 def request(prompt: str | list[int] = "57*38=", **options: Any) -> GenerationRequest:

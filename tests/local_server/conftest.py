@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from tests.local_server.api import Api
+from tests.local_server.upstream import Upstream, start_upstream
 from tinker_client.local_server import LocalServer, start_local_server
 
 Serve = Callable[..., Api]
@@ -27,5 +28,24 @@ def serve() -> Iterator[Serve]:
         def start(*options: str) -> Api:
             server = stack.enter_context(closing(start_local_server("sim", *options)))
             return Api(server.base_url)
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Callable[..., Upstream]]:
+    """Start a stand-in for an inference server, `vllm` or `sglang`, with the flags given."""
+    with ExitStack() as stack:
+        yield lambda kind, *flags: stack.enter_context(start_upstream(kind, *flags))
+
+
+@pytest.fixture(scope="module")
+def in_front() -> Iterator[Callable[..., LocalServer]]:
+    """Start a local server whose engine has its tokens from `upstream`."""
+    with ExitStack() as stack:
+
+        def start(upstream: Upstream, *options: str) -> LocalServer:
+            server = start_local_server(upstream.kind, "--upstream", upstream.url, *options)
+            return stack.enter_context(closing(server))
 
         yield start

@@ -34,33 +34,45 @@ class _Trust(TypedDict, total=False):
     tls_include_system_certs: bool
 
 
-def open_transport(address: str, proxy: str | None, silence: float, authorities: str | None) -> HTTPTransport:
-    """Connections to `address`, on which the server may be silent for `silence` seconds.
+def open_transport(
+    address: str,
+    proxy: str | None,
+    silence: float | None,
+    authorities: str | None,
+    *,
+    longest: float | None = _LONGEST,
+    idle: float = _IDLE,
+) -> HTTPTransport:
+    """Connections to `address`, on which the server may be silent for `silence` seconds; None: for ever.
+
+    `longest` and `idle` are for servers that the defaults, which are for Tinker's, do not fit.
 
     `authorities` is the user's `SSL_CERT_FILE`, if any. Raises `EngineError` where there is nothing to check
     a certificate by, but one will have to be.
     """
     if not (address.startswith("https:") or (proxy or "").startswith("https:")):
-        return _transport(proxy, silence, {})
+        return _transport(proxy, silence, longest, idle, {})
     if authorities and not os.access(authorities, os.R_OK):
         raise connection_error(f"SSL_CERT_FILE is {authorities!r}, which cannot be read")
     if authorities and authorities != os.environ.get("SSL_CERT_FILE"):
         # That of a program whose sidecar is shared. The library takes that of this process by itself.
-        return _transport(proxy, silence, {"tls_ca_cert": Path(authorities).read_bytes()})
+        return _transport(proxy, silence, longest, idle, {"tls_ca_cert": Path(authorities).read_bytes()})
     try:
-        return _transport(proxy, silence, {"tls_include_system_certs": True})
+        return _transport(proxy, silence, longest, idle, {"tls_include_system_certs": True})
     except RuntimeError:  # The system has no certificates.
-        return _transport(proxy, silence, {"tls_ca_cert": _certifi()})
+        return _transport(proxy, silence, longest, idle, {"tls_ca_cert": _certifi()})
 
 
-def _transport(proxy: str | None, silence: float, trust: _Trust) -> HTTPTransport:
+def _transport(
+    proxy: str | None, silence: float | None, longest: float | None, idle: float, trust: _Trust
+) -> HTTPTransport:
     return HTTPTransport(
         **trust,
         proxy=_NO_PROXY if proxy is None else proxy,
-        timeout=_LONGEST,
+        timeout=longest,
         read_timeout=silence,
         connect_timeout=10.0,
-        pool_idle_timeout=_IDLE,
+        pool_idle_timeout=idle,
         pool_max_idle_per_host=4096,
         # An answer is unpacked by us, no further than it may be long.
         enable_gzip=False,

@@ -59,7 +59,7 @@ def serve(
         str,
         typer.Option(
             metavar="ENGINE",
-            help="tiny, sim, replay, transformers, tinker, or your own, package.module:Class.",
+            help="tiny, sim, replay, transformers, vllm, sglang, tinker, or your own, package.module:Class.",
         ),
     ] = "tiny",
     latency: Annotated[
@@ -123,13 +123,13 @@ def serve(
         int, typer.Option(metavar="BYTES", min=1, show_default=False, help="What those may grow to.")
     ] = RECORDING_BYTES,
     upstream: Annotated[
-        str | None, typer.Option(metavar="URL", help="tinker: the server to pass everything on to.")
+        str | None, typer.Option(metavar="URL", help="tinker, vllm, sglang: the one behind.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="transformers: a folder, or a hub's name.")
     ] = None,
     adapters: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="transformers: where tinker:// leads.")
+        Path | None, typer.Option(metavar="DIR", help="Where tinker://RUN/NAME is a folder.")
     ] = None,
     dtype: Annotated[
         str, typer.Option(metavar="TYPE", show_default=False, help="transformers: such as bfloat16.")
@@ -200,6 +200,7 @@ def serve(
         recording=from_,
         recorded_latency=recorded_latency,
         fallback=fallback,
+        upstream=upstream,
         model=model,
         dtype=dtype,
         device=device,

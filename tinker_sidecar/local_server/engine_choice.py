@@ -11,7 +11,7 @@ from tinker_sidecar.needs import exit_if_missing
 
 __all__ = ["EngineOptions", "open_model"]
 
-_NAMES = "tiny, sim, replay, transformers and tinker, or package.module:Class"
+_NAMES = "tiny, sim, replay, transformers, vllm, sglang and tinker, or package.module:Class"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class EngineOptions:
     recording: Path | None = None
     recorded_latency: bool = False
     fallback: str | None = None
+    upstream: str | None = None
     model: str | None = None
     dtype: str = "auto"
     device: str = "auto"
@@ -42,6 +43,8 @@ def open_model(name: str, options: EngineOptions) -> ServedModel:
         return _sim(options)
     if name == "replay":
         return _replay(options)
+    if name in ("vllm", "sglang"):
+        return _upstream(name, options)
     if name == "transformers":
         return _transformers(options)
     if ":" in name:
@@ -118,6 +121,20 @@ def _transformers(options: EngineOptions) -> ServedModel:
         label=f"transformers with {checkpoint.name}, {checkpoint.dtype} on {checkpoint.device}",
         description=f"transformers has loaded {checkpoint.name}",
         placeholder_token=None,
+    )
+
+
+def _upstream(name: str, options: EngineOptions) -> ServedModel:
+    from tinker_sidecar.local_server.engines.opening import open_upstream_engine
+
+    engine, server, label = open_upstream_engine(name, options.upstream, options.adapters)
+    return ServedModel(
+        engine=engine,
+        label=f"{label} at {server.place}, {engine.base_model}",
+        description=f"served by {label}",
+        placeholder_token=None,
+        other_names=engine.other_names,
+        refusal=lambda: server.refusal,
     )
 
 

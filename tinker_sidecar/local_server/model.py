@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinker_sidecar.local_server.responses import HttpError
 
 if TYPE_CHECKING:
-    from tinker_sidecar.local_server.engines import GenerationEngine
+    from tinker_sidecar.local_server.engines import GenerationEngine, Refusal
 
 __all__ = ["ServedModel"]
 
@@ -25,6 +26,8 @@ class ServedModel:
     """Stands for each token of an image or sound; None where only text is understood."""
     other_names: tuple[str, ...] = ()
     """Base models that clients may name beside the engine's own."""
+    refusal: Callable[[], Refusal | None] = lambda: None
+    """Why the engine takes nothing more for now, if so. What it has taken already it goes on with."""
 
     @property
     def names(self) -> tuple[str, ...]:

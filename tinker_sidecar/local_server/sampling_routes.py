@@ -111,6 +111,8 @@ class SamplingRoutes:
 
     def _pending(self, body: RetrieveFuture) -> HttpAnswer:
         pending = {"type": "try_again", "request_id": body.request_id, "queue_state": "active"}
+        if refusal := self._model.refusal():
+            pending |= {"queue_state": "paused_capacity", "queue_state_reason": refusal.reason}
         return json_response(pending, status=408)
 
     def _failed(self, failure: ServedFailure) -> HttpAnswer:

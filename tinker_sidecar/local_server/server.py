@@ -62,7 +62,7 @@ class LocalApi:
         clock = time.monotonic
         self._journal = Journal(clock)
         self._sessions = Sessions(options.session_timeout, clock, self._journal)
-        throttle = Throttle(options.limits, clock)
+        throttle = Throttle(options.limits, clock, model.refusal)
         self._promises = _promises(model, options, self._sessions, throttle, clock)
         self._long_polls = LongPolls()
         self._sweep_interval = min(_SWEEP, options.session_timeout / 4)

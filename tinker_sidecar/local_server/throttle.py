@@ -1,7 +1,11 @@
-"""How much the server takes: so many requests at once, so many a second. What is more it refuses."""
+"""How much the server takes: so many requests at once, so many a second, and what the engine has room for.
+
+What is more it refuses.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +14,8 @@ from tinker_sidecar.local_server.responses import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tinker_sidecar.local_server.engines import Refusal
 
 __all__ = ["ServerLimits", "Throttle"]
 
@@ -28,10 +34,16 @@ class ServerLimits(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
 
 
 class Throttle:
-    """Refuses what exceeds `limits`, which may be replaced at any time."""
+    """Refuses what exceeds `limits`, which may be replaced at any time, and what the engine refuses."""
 
-    def __init__(self, limits: ServerLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        limits: ServerLimits,
+        clock: Callable[[], float],
+        refusal: Callable[[], Refusal | None] = lambda: None,
+    ) -> None:
         self._clock = clock
+        self._engine_refusal = refusal
         self.replace(limits)
 
     def replace(self, limits: ServerLimits) -> None:
@@ -43,8 +55,12 @@ class Throttle:
     def admit(self, pending: int) -> None:
         """Let one more request in beside `pending` others.
 
-        Raises HttpError 429 if that is too many at once, or too many a second.
+        Raises HttpError 429 if that is too many at once, or too many a second, or as the engine says.
         """
+        if refusal := self._engine_refusal():
+            seconds = refusal.retry_after
+            header = None if seconds is None else str(math.ceil(seconds))
+            raise _refused(refusal.status, refusal.reason, header)
         limits = self._limits
         if pending >= limits.slots:
             raise self._refusal(f"{limits.slots} requests are pending; wait for some to finish")
@@ -57,5 +73,9 @@ class Throttle:
             self._tokens -= 1
 
     def _refusal(self, detail: str) -> HttpError:
-        header = self._limits.retry_after
-        return HttpError(429, detail, () if header is None else ((b"retry-after", header.encode("latin-1")),))
+        return _refused(429, detail, self._limits.retry_after)
+
+
+def _refused(status: int, detail: str, retry_after: str | None) -> HttpError:
+    headers = () if retry_after is None else ((b"retry-after", retry_after.encode("latin-1")),)
+    return HttpError(status, detail, headers)

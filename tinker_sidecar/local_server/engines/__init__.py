@@ -18,6 +18,7 @@ __all__ = [
     "GenerationError",
     "GenerationRequest",
     "GenerationResult",
+    "Refusal",
     "TopKRows",
     "UnavailableEngineError",
 ]
@@ -32,6 +33,15 @@ class GenerationError(Exception):
 
     Anything else that `generate` raises counts as the engine's own mistake, and is logged with its traceback.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why no request is taken for now, as the HTTP `status` 429 or 503; `retry_after` is seconds."""
+
+    status: int
+    reason: str
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
