@@ -1,7 +1,8 @@
 """What it costs to look: samples a second with nobody looking, with metrics, with a trace, with all of it.
 
 512 in flight and no grader, where each microsecond shows most. Somebody asks for the metrics every second,
-fifteen times as often as Prometheus does. The four take turns.
+fifteen times as often as Prometheus does. The four run side by side and take turns, because the machine is
+not as fast in one minute as in the next.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from operator import truediv
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -19,19 +22,29 @@ from harness.benchmark import Benchmark
 from harness.peers import OURS, OURS_SIDECAR, Peer
 from harness.plots import figure
 from harness.tables import cell, microseconds, new_table, with_spread
+from harness.workers import Worker
 from rich.table import Table
 
 IN_FLIGHT = 512
-LONG = 3.0
-"""Seconds: long enough a run to tell."""
-PORTS = 29_464
-"""The first that is tried; each process takes the next free one."""
+TURN = 2.0
+"""Seconds, about: what is written up once a second belongs to it."""
+TURNS = 3
+PORT = 29_464
 KEPT = 0.95
 """The part of the samples a second that must be left with everything on."""
 
 
 class Point(NamedTuple):
     watched: str
+
+
+class Watched(NamedTuple):
+    """A program that somebody looks at, or not."""
+
+    point: Point
+    worker: Worker
+    metrics: str | None
+    """Where it has metrics."""
 
 
 NOTHING, METRICS, TRACE, ALL = (Point(what) for what in ("nothing", "metrics", "trace", "everything"))
@@ -41,32 +54,55 @@ POINTS = (NOTHING, METRICS, TRACE, ALL)
 def main() -> None:
     benchmark = Benchmark("observability", __doc__, among=(OURS, OURS_SIDECAR))
     with benchmark.server("--latency", "0.05") as url:
-        for number in benchmark.rounds(5):
+        for _ in benchmark.rounds(5):
             for peer in benchmark.peers:
-                for point in POINTS if number % 2 else POINTS[::-1]:
-                    measure(benchmark, url, peer, point)
+                measure(benchmark, url, peer)
     benchmark.report([table(benchmark)], bars(benchmark))
     plot(benchmark)
 
 
-def measure(benchmark: Benchmark, url: str, peer: Peer, point: Point) -> None:
-    """A run of about three seconds in a program of its own, after one that opens the connections."""
+def measure(benchmark: Benchmark, url: str, peer: Peer) -> None:
+    """A program for each point, which take turns."""
+    with ExitStack() as stack:
+        programs = [stack.enter_context(watched(benchmark, url, peer, point)) for point in POINTS]
+        first = None
+        for program in programs:  # It opens its connections.
+            first = benchmark.ask(
+                program.worker, "throughput", mode="async", samples=4 * IN_FLIGHT, in_flight=IN_FLIGHT
+            )
+        if first is None:
+            return
+        samples = IN_FLIGHT if benchmark.quick else int(first["samples_per_s"] * TURN)
+        for number in range(1 if benchmark.quick else TURNS):
+            for program in programs if number % 2 else programs[::-1]:
+                take_turn(benchmark, peer, program, samples)
+
+
+def take_turn(benchmark: Benchmark, peer: Peer, program: Watched, samples: int) -> None:
+    with ExitStack() as stack:
+        if program.metrics is not None:
+            stack.enter_context(asking(program.metrics))
+        settings = {"mode": "sync", "samples": samples, "in_flight": IN_FLIGHT}
+        figures = benchmark.measure(program.worker, peer, program.point, "throughput", **settings)
+        if figures is not None:
+            figures["cpu_us"] = figures["client_cpu_us"] + figures["sidecar_cpu_us"]
+
+
+@contextmanager
+def watched(benchmark: Benchmark, url: str, peer: Peer, point: Point) -> Iterator[Watched]:
+    """A program with what `point` says."""
     with ExitStack() as stack:
         variables = {}
+        metrics = None
         if point in (TRACE, ALL):
             folder = stack.enter_context(TemporaryDirectory(prefix="trace-"))
             variables["TINKER_SIDECAR_TRACE"] = str(Path(folder) / "run.json")
         if point in (METRICS, ALL):
-            variables["TINKER_SIDECAR_METRICS"] = str(PORTS)
-            stack.enter_context(asking(f"http://127.0.0.1:{PORTS}/metrics"))
+            port = PORT + POINTS.index(point)
+            variables["TINKER_SIDECAR_METRICS"] = str(port)
+            metrics = f"http://127.0.0.1:{port}/metrics"
         worker = stack.enter_context(benchmark.worker(peer, url, **variables))
-        benchmark.ask(worker, "throughput", mode="async", samples=IN_FLIGHT, in_flight=IN_FLIGHT)
-        pace = benchmark.runs.median(OURS_SIDECAR, NOTHING, "samples_per_s") or 1500
-        samples = IN_FLIGHT if benchmark.quick else int(pace * LONG)
-        settings = {"mode": "sync", "samples": samples, "in_flight": IN_FLIGHT}
-        figures = benchmark.measure(worker, peer, point, "throughput", **settings)
-        if figures is not None:
-            figures["cpu_us"] = figures["client_cpu_us"] + figures["sidecar_cpu_us"]
+        yield Watched(point, worker, metrics)
 
 
 @contextmanager
@@ -89,9 +125,9 @@ def asking(address: str) -> Iterator[None]:
 
 
 def kept(benchmark: Benchmark, peer: Peer, point: Point) -> float | None:
-    """Samples a second, as a part of those with nobody looking."""
-    rate, unwatched = (benchmark.runs.median(peer, it, "samples_per_s") for it in (point, NOTHING))
-    return rate / unwatched if rate and unwatched else None
+    """Samples a second, as a part of those with nobody looking: the median of what each turn kept."""
+    rates, unwatched = (benchmark.runs.values(peer, it, "samples_per_s") for it in (point, NOTHING))
+    return median(map(truediv, rates, unwatched)) if len(rates) == len(unwatched) > 0 else None
 
 
 def table(benchmark: Benchmark) -> Table:

@@ -1,8 +1,8 @@
 """A pool of workers with copies of one client: a sidecar each, or one that all share.
 
 Each keeps 32 requests in flight. Measured are the sidecars' memory, threads and connections, the heartbeats
-and refusals that the server sees, and samples/s; then a light program beside a greedy one, what the death of
-the sidecar costs, and whether sharing costs anything for a program that is alone.
+and refusals that the server sees, and samples/s; then a light program and modest ones beside a greedy one,
+what the death of the sidecar costs, and whether sharing costs anything for a program that is alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Part(NamedTuple):
     programs: int = 0
 
 
-CROWD, ALONE, LIGHT, KILLED = Part("crowd"), Part("alone"), Part("a light program"), Part("killed")
+CROWD, ALONE, LIGHT, MODEST, KILLED = (
+    Part(what) for what in ("crowd", "alone", "a light program", "modest ones", "killed")
+)
 
 
 def main() -> None:
@@ -48,8 +50,9 @@ def main() -> None:
         for peer in (OWN, SHARED):
             crowd(benchmark, peer, workers, lasting)
             throttled(benchmark, peer, workers, lasting)
-            alone(benchmark, peer, lasting)
+        alone(benchmark, lasting)
         beside_a_greedy_one(benchmark, lasting)
+        modest_beside_a_greedy_one(benchmark, min(16, workers), lasting)
         killed(benchmark, min(16, workers), lasting)
     benchmark.report([table(benchmark, workers), others(benchmark)], bars(benchmark, workers))
     plot(benchmark, workers)
@@ -112,12 +115,21 @@ def throttled(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) ->
             benchmark.runs.add(peer, Part("throttled", count), {"refused_per_sample": refused / samples})
 
 
-def alone(benchmark: Benchmark, peer: Peer, lasting: float) -> None:
-    with pool_of(benchmark, 1, SAMPLING[peer]) as ([program], _, _):
-        figures = {"round_trip_s": program.ask("loop", in_flight=1, seconds=lasting / 2)["p50_s"]}
-        busy = program.ask("loop", in_flight=512, seconds=lasting / 2)
-        figures["samples_per_s"] = busy["samples"] / (lasting / 2)
-        benchmark.runs.add(peer, ALONE, figures)
+def alone(benchmark: Benchmark, lasting: float) -> None:
+    """One program with a sidecar of its own, and one alone with a shared one. They take turns: a machine is
+    not as fast in one minute as in the next."""
+    with (
+        benchmark.server("--latency", "0.05") as url,
+        tempfile.TemporaryDirectory() as folder,
+        programs(1, url, folder, SAMPLING[OWN]) as [own],
+        programs(1, url, folder, SAMPLING[SHARED]) as [shared],
+    ):
+        for _ in range(1 if benchmark.quick else 5):
+            for peer, program in ((OWN, own), (SHARED, shared)):
+                round_trip = program.ask("loop", in_flight=1, seconds=lasting / 10)["p50_s"]
+                busy = program.ask("loop", in_flight=512, seconds=lasting / 5)
+                figures = {"round_trip_s": round_trip, "samples_per_s": busy["samples"] / busy["seconds"]}
+                benchmark.runs.add(peer, ALONE, figures)
 
 
 def beside_a_greedy_one(benchmark: Benchmark, lasting: float) -> None:
@@ -129,6 +141,22 @@ def beside_a_greedy_one(benchmark: Benchmark, lasting: float) -> None:
         greedy.hear()
         figures = {"alone_p50_s": by_itself, "beside_p50_s": beside, "times": beside / by_itself}
         benchmark.runs.add(SHARED, LIGHT, figures)
+
+
+def modest_beside_a_greedy_one(benchmark: Benchmark, workers: int, lasting: float) -> None:
+    """What the modest ones get of a server that takes 64 at once, as a part of what all would get alike."""
+    with pool_of(benchmark, workers, "shared", "--slots", str(SLOTS)) as ([greedy, *modest], url, _):
+        greedy.tell("loop", in_flight=GREEDY, seconds=lasting)
+        time.sleep(lasting / 4)
+        begun = journal(url)["now"]
+        for program in modest:
+            program.tell("loop", in_flight=EACH, seconds=lasting / 2)
+        rates = [done["samples"] / done["seconds"] for done in map(Program.hear, modest)]
+        ended = journal(url)
+        greedy.hear()
+    completed = [time for session in ended["sessions"].values() for time in session["completed"]]
+    equal = sum(time > begun for time in completed) / (ended["now"] - begun) / workers
+    benchmark.runs.add(SHARED, MODEST, {"share": min(rates) / equal, "equal_per_s": equal})
 
 
 def killed(benchmark: Benchmark, workers: int, lasting: float) -> None:
@@ -144,8 +172,12 @@ def killed(benchmark: Benchmark, workers: int, lasting: float) -> None:
 
 
 def heartbeats(url: str) -> int:
-    sessions = _get(f"{url}/local/journal")["sessions"].values()
+    sessions = journal(url)["sessions"].values()
     return sum(len(session["heartbeats"]) for session in sessions)
+
+
+def journal(url: str) -> Any:
+    return _get(f"{url}/local/journal")
 
 
 def statuses(url: str) -> Counter[int]:
@@ -184,6 +216,10 @@ def others(benchmark: Benchmark) -> Table:
     result.add_row(
         f"beside one with {GREEDY:,} in flight", seconds(runs.median(SHARED, LIGHT, "beside_p50_s"))
     )
+    result.add_row(
+        "the least that a modest one gets beside a greedy one, of an equal share",
+        cell(runs.median(SHARED, MODEST, "share"), "{:.0%}"),
+    )
     result.add_row("killed: longest time without a result", seconds(runs.median(SHARED, KILLED, "resumed_s")))
     for peer in (OWN, SHARED):
         rate = cell(runs.median(peer, ALONE, "samples_per_s"))
@@ -205,6 +241,7 @@ def bars(benchmark: Benchmark, workers: int) -> list[Bar]:
         at_most(
             "a light program's p50 beside a greedy one, × alone", 1.5, runs.median(SHARED, LIGHT, "times")
         ),
+        at_least("of an equal share, beside a greedy one", 0.9, runs.median(SHARED, MODEST, "share")),
         at_most("killed: longest time without a result", 3, runs.median(SHARED, KILLED, "resumed_s"), " s"),
         at_most("first sample of a further worker", 0.1, runs.median(SHARED, CROWD, "first_s"), " s"),
         at_most("CPU when idle, of a core", 0.01, runs.median(SHARED, CROWD, "idle_cpu")),

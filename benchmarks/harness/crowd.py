@@ -152,7 +152,8 @@ def main() -> None:
 
     def loop(in_flight: int, seconds: float) -> dict[str, float]:
         """Keep so many in flight for so long."""
-        end = time.monotonic() + seconds
+        begin = time.monotonic()
+        end = begin + seconds
         pending = [(time.monotonic(), sample()) for _ in range(in_flight)]
         latencies, last = [], time.monotonic()
         longest = 0.0
@@ -164,7 +165,12 @@ def main() -> None:
             latencies.append(now - begun)
             if now < end:
                 pending.append((now, sample()))
-        return {"samples": len(latencies), "p50_s": statistics.median(latencies), "longest_gap_s": longest}
+        return {
+            "samples": len(latencies),
+            "seconds": last - begin,
+            "p50_s": statistics.median(latencies),
+            "longest_gap_s": longest,
+        }
 
     for line in sys.stdin:
         asked = json.loads(line)
