@@ -212,7 +212,7 @@ def test_clients_that_are_kept_waiting_do_not_hold_up_the_end() -> None:
         with connection(api) as client:
             client.sendall(HEALTH)
             assert api.get("/local/journal").status == 200
-            assert ended(process, signal.SIGTERM) == (0, "", "")
+            assert ended(process, signal.SIGTERM) == (0, "")
 
 
 @pytest.mark.parametrize(

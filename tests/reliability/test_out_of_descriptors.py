@@ -51,6 +51,10 @@ def test_heartbeats_come_back(launch: Launch) -> None:
         for pid in pids:
             allow(pid, 1000)
         wait_until(lambda: all(map(heartbeats, servers.values())))
+        for server in servers.values():
+            session = newest_session(server)
+            # The next one after 10 s would be the second.
+            assert session["heartbeats"][0] - session["created"] < 18
         for program in programs.values():
             program.go_on()
             program.expect("sampled again")

@@ -21,6 +21,8 @@ __all__ = ["SessionHeartbeat"]
 logger = engine_logger(__name__)
 
 _INTERVAL = 10.0
+_UNANSWERED = 2.0
+"""Seconds until the next one, if the server has not answered: the connection was the trouble."""
 _WARNING_AFTER = 120.0
 
 
@@ -55,7 +57,7 @@ class SessionHeartbeat:
     async def _beat(self) -> bool:
         """One heartbeat, when it is due; False once the session has ended.
 
-        Never retried: the next one is soon enough.
+        One that the server refuses is not retried: the next one is soon enough.
         """
         self._next = max(self._next + _INTERVAL, monotonic())
         await asyncio.sleep(self._next - monotonic())
@@ -73,6 +75,8 @@ class SessionHeartbeat:
                 self.has_ended = True
                 logger.error("session %s has ended on the server: %s", session_id, error)
                 return False
+            if error.status is None:
+                self._next = min(self._next, monotonic() + _UNANSWERED - _INTERVAL)
             silence = monotonic() - self._last_success
             self.spans.tell("heartbeats", "failed", sent_at, monotonic(), session_id=session_id)
             level = logging.WARNING if silence > _WARNING_AFTER else logging.DEBUG
