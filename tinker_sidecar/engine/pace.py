@@ -20,7 +20,7 @@ class Pace:
     """
 
     _RATE = 10_000.0
-    _LEAST, _MOST = 32, 400
+    _LEAST, _MOST = 24, 400
     _MEASURING = 8
     """How many to have open until twice as many have been answered."""
     _EVERY = 30.0
