@@ -92,6 +92,7 @@ def crowd(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) -> Non
         )
         first = joined.ask("first")
         joined.end()
+        time.sleep(lasting * 0.6)  # What comes after the last request is done with by then.
         idle = held_by_sidecars(folder).cpu_s
         time.sleep(lasting / 2)
         figures: Figures = {

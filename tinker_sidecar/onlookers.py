@@ -59,7 +59,13 @@ class Onlookers:
             from tinker_sidecar.watch.gil_watch import GilWatch
 
             outbox = self._engine.outbox
-            watch = GilWatch(self._program, lambda: outbox.waiting_since, lambda: outbox.starved, books.span)
+            watch = GilWatch(
+                self._program,
+                lambda: outbox.waiting_since,
+                lambda: outbox.starved,
+                books.span,
+                books.until_busy,
+            )
             books.gil_holders = watch.holders
             self._gil_watch = asyncio.get_running_loop().create_task(watch.run())
 

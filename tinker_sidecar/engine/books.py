@@ -44,6 +44,7 @@ class Books:
         self.record: Callable[[Journey, str | None, bytes], None] | None = None
         """Takes each result, with its request and the base model's name, if somebody keeps them."""
         self._observer: Observer | None = None
+        self._until_busy: asyncio.Future[None] | None = None
         self._clock = Clock(self._was_starved, self.is_busy) if shares_gil else None
 
     def begin(self, sample: Sample, spec: EncodedSpec) -> Journey:
@@ -54,6 +55,9 @@ class Books:
         if journey.since >= ledger.turns_at:
             ledger.turn(journey.since)
         ledger.page.submitted += 1
+        if self._until_busy is not None:
+            self._until_busy.set_result(None)
+            self._until_busy = None
         if self._clock is not None:
             self._clock.start()
         return journey
@@ -137,6 +141,13 @@ class Books:
     def is_busy(self) -> bool:
         """Whether any request is under way."""
         return bool(self.journeys)
+
+    async def until_busy(self) -> None:
+        """Wait until a request is under way."""
+        if not self.journeys:
+            if self._until_busy is None:
+                self._until_busy = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._until_busy)
 
     def _was_starved(self, seconds: float) -> None:
         self.ledger.starved(seconds)

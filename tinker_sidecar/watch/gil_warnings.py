@@ -49,6 +49,11 @@ class GilWarnings:
         """Of those that are untold, in seconds."""
         self._advised = {""}
 
+    @property
+    def are_due(self) -> bool:
+        """Whether there is something to tell, now or later."""
+        return self._untold is not None
+
     def begin(self, begin: float, starved: float) -> None:
         """Results wait, or go on waiting, since `begin`, when they had waited `starved` seconds in all."""
         if self._untold is None:

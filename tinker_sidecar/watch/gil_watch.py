@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from tinker_sidecar.ipc.stats import GilHolder
@@ -32,6 +32,10 @@ _TRANSIENT = 3
 _MOST_HOLDERS = 20
 
 
+async def _at_once() -> None:
+    """For who is to watch all the time."""
+
+
 class GilWatch:
     """Watches process `program`, which has results waiting for it.
 
@@ -49,6 +53,8 @@ class GilWatch:
         For how many seconds results have been waiting so far, all in all, with the wait that is going on.
     span
         Told of each time that somebody was responsible for: a lane, the place, and from when to when.
+    until_busy
+        Waits until the program has requests under way. Without any there is nothing to watch.
     """
 
     _paid_at = 0.0
@@ -60,11 +66,13 @@ class GilWatch:
         waiting_since: Callable[[], float | None],
         starved: Callable[[], float],
         span: Callable[..., None] = lambda *_, **__: None,
+        until_busy: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._program = program
         self._waiting_since = waiting_since
         self._starved = starved
         self._span = span
+        self._until_busy = until_busy
         self._recent = RecentGrowth(LATELY)
         self._warnings = GilWarnings()
         self._profile = GilProfile()
@@ -89,6 +97,8 @@ class GilWatch:
         return self._profile.holders(_MOST_HOLDERS, self._starved())
 
     async def _step(self) -> bool:
+        if self._held_since is None and not self._warnings.are_due:
+            await self._until_busy()
         await asyncio.sleep(_TICK)
         now, since, starved = monotonic(), self._waiting_since(), self._starved()
         if self._held_since not in (None, since):
