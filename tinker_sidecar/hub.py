@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
@@ -27,6 +28,7 @@ from tinker_sidecar.engine.account import Accounts
 from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.http_threads import start_http_threads
 from tinker_sidecar.engine.outbox import Outbox
+from tinker_sidecar.engine.pace import Pace
 from tinker_sidecar.ipc.shared import (
     ATTACH,
     EXITING,
@@ -65,6 +67,9 @@ _PATIENCE = 5.0
 _FIRST = 5.0
 """Seconds that the first program has to come, however short the sidecar lingers later."""
 _LOOK_EVERY = 1.0
+_AT_ONCE = 24
+"""Requests that are open where the server is near. With fewer than a sidecar of one program has, a request of
+a program that asks for little waits behind fewer of one that asks for thousands."""
 """Seconds between looks whether the socket is still our own."""
 _CREDENTIALS = struct.Struct("3i")
 """Linux's `struct ucred`: process, user, group."""
@@ -86,7 +91,7 @@ class Hub:
                 rmtree(left, ignore_errors=True)  # Of a sidecar that was killed.
         self._linger = linger
         self._doors = Doors()
-        self._accounts = Accounts()
+        self._accounts = Accounts(partial(Pace, least=_AT_ONCE))
         self._seats: dict[int, tuple[Attach, ServedEngine]] = {}
         """By the number that a program has here."""
         self._numbers = count(1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,8 +106,8 @@ class MeetingPlace:
 
 def _folder(group: str, protocol: int) -> Path:
     kinds = "pid", "mnt", "user", "net"
-    namespaces = hashlib.sha256("".join(map(_namespace, kinds)).encode()).hexdigest()[:8]
-    name = f"{SHARED_PREFIX}{os.geteuid()}-{group}-{protocol}-{namespaces}"
+    namespaces = zlib.crc32("".join(map(_namespace, kinds)).encode())
+    name = f"{SHARED_PREFIX}{os.geteuid()}-{group}-{protocol}-{namespaces:08x}"
     reasons = []
     for place in (os.environ.get("XDG_RUNTIME_DIR") or "", *places()):
         if not place:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 
 import msgspec
@@ -36,7 +35,7 @@ class SidecarProcess:
     def __init__(self, watching: Watching) -> None:
         self._watching = watching
         self.folder = make_socket_folder()
-        self.secret = secrets.token_hex(16)
+        self.secret = os.urandom(16).hex()
         try:
             self._child = self._start()
         except Exception as error:

@@ -11,6 +11,7 @@ from tinker_sidecar.engine.copies import Copies
 from tinker_sidecar.engine.heartbeat import SessionHeartbeat
 from tinker_sidecar.engine.http import Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget
+from tinker_sidecar.engine.pace import Pace
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.retry import Policy
 from tinker_sidecar.engine.server_flags import ClientFlags
@@ -30,13 +31,13 @@ class Account:
     It is closed when nobody has it any more, with a `release` for each `Accounts.take`.
     """
 
-    def __init__(self, config: ServiceConfig, forget: Callable[[], object]) -> None:
+    def __init__(self, config: ServiceConfig, forget: Callable[[], object], pace: Pace) -> None:
         flags = ClientFlags()
         self._forget = forget
         self._users = 0
         self._heartbeats: dict[str, tuple[SessionHeartbeat, set[object]]] = {}
         """By session, each with who has it."""
-        self.http = Http(config.base_url, config.headers, config.proxy, config.authorities)
+        self.http = Http(config.base_url, config.headers, config.proxy, config.authorities, pace)
         self.auth = Auth(config, self.http)
         self.capacity = Capacity()
         self.copies = Copies(self._new_poller)
@@ -106,9 +107,10 @@ _Key = tuple[object, ...]
 
 
 class Accounts:
-    """Those that anybody in this process has."""
+    """Those that anybody in this process has. `new_pace` makes the pace of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_pace: Callable[[], Pace] = Pace) -> None:
+        self._new_pace = new_pace
         self._accounts: dict[_Key, Account] = {}
 
     def take(self, config: ServiceConfig) -> Account:
@@ -116,7 +118,7 @@ class Accounts:
         key = _key(config)
         account = self._accounts.get(key)
         if account is None:
-            account = self._accounts[key] = Account(config, lambda: self._accounts.pop(key))
+            account = self._accounts[key] = Account(config, lambda: self._accounts.pop(key), self._new_pace())
         account.take()
         return account
 

@@ -130,7 +130,12 @@ class Http:
     """POSTs and GETs under `{base_url}/api/v1/`, authenticated, on a connection pool per `Lane`."""
 
     def __init__(
-        self, base_url: str, headers: Mapping[str, str], proxy: str | None, authorities: str | None = None
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        proxy: str | None,
+        authorities: str | None,
+        pace: Pace,
     ) -> None:
         address, basic = _apart(base_url)
         self._headers = (
@@ -146,7 +151,7 @@ class Http:
         self._clients: dict[Lane, Client] = {}
         self._idempotency_prefix = os.urandom(8).hex()
         self._counter = itertools.count()
-        self._pace = Pace()
+        self._pace = pace
         self.outage = Outage(address + self._through)
         self._doubt = IS_BASE_URL_RIGHT  # Until there is an answer.
         descriptors = _PLENTY if address.startswith("https:") else _descriptors()

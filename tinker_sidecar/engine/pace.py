@@ -20,12 +20,14 @@ class Pace:
     """
 
     _RATE = 10_000.0
-    _LEAST, _MOST = 24, 400
+    _MOST = 400
     _MEASURING = 8
     """How many to have open until twice as many have been answered."""
     _EVERY = 30.0
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = 32) -> None:
+        self._least = least
+        """Open at once, however near the server is."""
         self._slots = Budget(self._MEASURING)
         self._since = monotonic()
         self._fastest = float("inf")
@@ -58,7 +60,7 @@ class Pace:
             self._fastest = min(self._fastest, now - entered)
             self._seen += 1
             if self._seen >= 2 * self._MEASURING:
-                self._slots.size = min(self._MOST, max(self._LEAST, round(self._RATE * self._fastest)))
+                self._slots.size = min(self._MOST, max(self._least, round(self._RATE * self._fastest)))
         if now - self._since > self._EVERY:
             self._slots.size = self._MEASURING
             self._since, self._fastest, self._seen = now, float("inf"), 0
