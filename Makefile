@@ -79,7 +79,7 @@ docs: $(VENV)/installed-docs  ## the guides and the API reference as a site, out
 	@echo "==> Building the documentation"
 	@PYTHONPATH=. $(python) -m mkdocs build
 
-bench: $(VENV)/installed-dev  ## the official SDKs and ours side by side, against the bars (45 minutes)
+bench: $(VENV)/installed-dev  ## the official SDKs and ours side by side, against the bars (an hour and a half)
 	@$(call run_benchmarks,)
 	@$(python) benchmarks/show_bars.py
 
