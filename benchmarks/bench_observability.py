@@ -64,7 +64,8 @@ def main() -> None:
 def measure(benchmark: Benchmark, url: str, peer: Peer) -> None:
     """A program for each point, which take turns."""
     with ExitStack() as stack:
-        programs = [stack.enter_context(watched(benchmark, url, peer, point)) for point in POINTS]
+        points = (NOTHING, ALL) if benchmark.quick else POINTS
+        programs = [stack.enter_context(watched(benchmark, url, peer, point)) for point in points]
         first = None
         for program in programs:  # It opens its connections.
             first = benchmark.ask(

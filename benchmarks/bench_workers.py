@@ -45,7 +45,7 @@ CROWD, ALONE, LIGHT, MODEST, KILLED = (
 
 def main() -> None:
     benchmark = Benchmark("workers", __doc__, among=(OURS_SIDECAR,))
-    workers, lasting = (4, 2.0) if benchmark.quick else (32, 10.0)
+    workers, lasting = (4, 0.8) if benchmark.quick else (32, 10.0)
     for _ in benchmark.rounds(3):
         for peer in (OWN, SHARED):
             crowd(benchmark, peer, workers, lasting)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.local_server.upstream import start_upstream
 from tinker_client.local_server import start_local_server
 from tinker_sidecar.local_server.engines import sim, tiny
 from tools import vllm_cpu
@@ -127,10 +128,21 @@ def _vllm(rehearse: Rehearse) -> Iterator[Serve]:
         yield lambda: Served(base_url, model, "", with_adapters, hottest=2.0)
 
 
+@contextmanager
+def _sglang(rehearse: Rehearse) -> Iterator[Serve]:
+    """In front of a stand-in, as SGLang itself needs a GPU."""
+    flags = "deterministic", "ascii", f"model={tiny.BASE_MODEL}"
+    with start_upstream("sglang", *flags) as upstream, TemporaryDirectory(prefix="sglang-") as adapters:
+        options = "--upstream", upstream.url, "--adapters", adapters
+        with closing(start_local_server("sglang", *options)) as server:
+            yield lambda: Served(server.base_url, tiny.BASE_MODEL, hottest=2.0)
+
+
 ENGINES = {
     "tiny": EngineToTest(_tiny),
     "sim": EngineToTest(_sim),
     "replay": EngineToTest(_replay),
     "transformers": EngineToTest(_transformers, _why_no_transformers),
     "vllm": EngineToTest(_vllm, vllm_cpu.why_missing),
+    "sglang": EngineToTest(_sglang),
 }

@@ -56,11 +56,15 @@ class Program:
         self.tell(task, **settings)
         return self.hear()
 
+    def dismiss(self) -> None:
+        """It ends, once it has done what it was told."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
     def end(self) -> None:
         """Whatever it does."""
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        self.dismiss()
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
@@ -98,6 +102,8 @@ def programs(count: int, url: str, folder: str, sampling: str) -> Iterator[list[
         for program in crowd:
             program.hear()
         yield crowd
+        for program in crowd:
+            program.dismiss()
 
 
 class SidecarsHeld(NamedTuple):

@@ -29,8 +29,6 @@ from tests.waiting import wait_until
 from tinker_client import RetryConfig, SamplingClient, ServiceClient, TinkerError
 from tinker_client.local_server import LocalServer, start_local_server
 
-pytestmark = pytest.mark.in_all_hosts
-
 
 def test_copies_in_one_process_share_the_session_and_the_sidecar(
     service_client: ServiceClient, sim_server: LocalServer, host: str

@@ -42,6 +42,10 @@ def logprobs_after(token: int, adapter: str | None = None, temperature: float = 
 class StandIn:
     def __init__(self, flags: set[str]) -> None:
         self.flags = flags
+        named = [flag.removeprefix("model=") for flag in flags if flag.startswith("model=")]
+        self.model = named[0] if named else MODEL
+        if "ascii" in flags:  # What any tokenizer of bytes reads is likelier than what none does.
+            _TABLE[:, 128:] -= 6
         self.adapters: dict[str, str] = {}
         self.trouble: list[tuple[int, dict[str, str]]] = []
         self.bodies: list[dict[str, Any]] = []
@@ -72,6 +76,10 @@ class StandIn:
                 if params.get("top_k", -1) > 0:
                     hot = np.where(hot >= np.sort(hot)[-params["top_k"]], hot, -np.inf)
                 weights = np.exp(hot)
+                if params.get("top_p", 1) < 1:
+                    order = weights.argsort()[::-1]
+                    share = weights[order].cumsum() / weights.sum()
+                    weights[order[1:][share[:-1] >= params["top_p"]]] = 0
                 last = int(random.choice(VOCABULARY, p=weights / weights.sum()))
                 if "tempered" in self.flags:
                     row = logprobs_after(tokens[-1] if tokens else prompt[-1], adapter, temperature)
@@ -284,10 +292,10 @@ class Sglang(StandIn):
         return web.json_response({"version": "0.5.23", "enable_deterministic_inference": deterministic})
 
     async def model_info(self, request: web.Request) -> web.Response:
-        return web.json_response({"model_path": "/models/toy", "served_model_name": MODEL})
+        return web.json_response({"model_path": "/models/toy", "served_model_name": self.model})
 
     async def models(self, request: web.Request) -> web.Response:
-        base = {"id": MODEL, "root": MODEL, "max_model_len": CONTEXT}
+        base = {"id": self.model, "root": self.model, "max_model_len": CONTEXT}
         return web.json_response({"object": "list", "data": [base]})
 
     async def load(self, request: web.Request) -> web.Response:

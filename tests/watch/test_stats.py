@@ -18,8 +18,6 @@ from tests.waiting import wait_until
 from tinker_client import SamplingParams, Stats, TinkerError
 from tinker_sidecar.ipc.stats import STAGES
 
-pytestmark = pytest.mark.in_all_hosts
-
 PARAMS = SamplingParams(max_tokens=7)
 """Seven tokens come back."""
 
