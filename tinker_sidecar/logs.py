@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,11 @@ class _EngineLogger(logging.LoggerAdapter[logging.Logger]):
             _run(partial(self.logger.log, level, msg, *args, **kwargs))
 
 
+class _CommonLogger(_EngineLogger):
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        Context().run(super().log, level, msg, *args, **kwargs)
+
+
 def _at_once(log: Callable[[], object]) -> object:
     return log()
 
@@ -29,9 +35,13 @@ def _at_once(log: Callable[[], object]) -> object:
 _run: Run = _at_once
 
 
-def engine_logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
-    """The logger called `name`, for a module of the engine's."""
-    return _EngineLogger(logging.getLogger(name))
+def engine_logger(name: str, *, for_all: bool = False) -> logging.LoggerAdapter[logging.Logger]:
+    """The logger called `name`, for a module of the engine's.
+
+    Where programs share a sidecar, a line goes to the one for which something is done; `for_all` is for what
+    concerns all of them, whosever request it was that met it.
+    """
+    return (_CommonLogger if for_all else _EngineLogger)(logging.getLogger(name))
 
 
 def log_through(run: Run) -> None:

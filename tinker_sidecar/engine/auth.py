@@ -19,7 +19,7 @@ from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Auth"]
 
-logger = engine_logger(__name__)
+logger = engine_logger(__name__, for_all=True)
 
 _COMMAND_TIMEOUT = 60.0
 

@@ -10,7 +10,7 @@ from tinker_sidecar.logs import engine_logger
 
 __all__ = ["BillingPause"]
 
-logger = engine_logger(__name__)
+logger = engine_logger(__name__, for_all=True)
 
 
 class BillingPause:

@@ -15,7 +15,7 @@ from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Capacity", "Place"]
 
-logger = engine_logger(__name__)
+logger = engine_logger(__name__, for_all=True)
 
 
 class Capacity:

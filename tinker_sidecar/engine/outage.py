@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextvars import Context
 from time import monotonic
 
 from tinker_sidecar.engine.observer import Spans
@@ -13,7 +12,7 @@ from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Outage"]
 
-logger = engine_logger(__name__)
+logger = engine_logger(__name__, for_all=True)
 
 
 class Outage:
@@ -62,8 +61,7 @@ class Outage:
     def look_again(self) -> None:
         """Have a look soon."""
         self.is_looking = True
-        # In no program's context: it concerns all who wait.
-        asyncio.get_running_loop().call_later(self._LOOK, self._look, context=Context())
+        asyncio.get_running_loop().call_later(self._LOOK, self._look)
 
     def _look(self) -> None:
         self.is_looking = False
