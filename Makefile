@@ -31,15 +31,15 @@ demo: $(VENV)/installed-demo  ## an RL grading loop, in process and through the 
 
 test: $(VENV)/installed-dev  ## all tests but interop
 	@echo "==> Running the tests"
-	@$(python) -m pytest -n 4 -m "not interop" $(TEST_ARGS)
+	@$(python) -m pytest -n 5 -m "not interop" $(TEST_ARGS)
 
 test-portable: $(VENV)/installed-dev  ## the same without what only Linux has, as on a Mac
 	@echo "==> Running the tests with the portable twins"
-	@TINKER_SIDECAR_PORTABLE=1 $(python) -m pytest -n 4 -m "not interop" $(TEST_ARGS)
+	@TINKER_SIDECAR_PORTABLE=1 $(python) -m pytest -n 5 -m "not interop" $(TEST_ARGS)
 
 test-shared: $(VENV)/installed-dev  ## the same, those that take a host in a sidecar that processes share
 	@echo "==> Running the tests in a shared sidecar"
-	@$(python) -m pytest -n 4 -m "not interop" --hosts shared $(TEST_ARGS)
+	@$(python) -m pytest -n 5 -m "not interop" --hosts shared $(TEST_ARGS)
 
 engines:  ## the local server's engines that need torch, and vLLM, in environments of their own
 	@$(MAKE) --no-print-directory VENV=.venv-engines .venv-engines/installed-engines
