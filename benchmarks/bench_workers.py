@@ -38,8 +38,8 @@ class Part(NamedTuple):
     programs: int = 0
 
 
-CROWD, ALONE, LIGHT, MODEST, KILLED = (
-    Part(what) for what in ("crowd", "alone", "a light program", "modest ones", "killed")
+CROWD, TURNS, ALONE, LIGHT, MODEST, KILLED = (
+    Part(what) for what in ("crowd", "turns", "alone", "a light program", "modest ones", "killed")
 )
 
 
@@ -50,6 +50,7 @@ def main() -> None:
         for peer in (OWN, SHARED):
             crowd(benchmark, peer, workers, lasting)
             throttled(benchmark, peer, workers, lasting)
+        in_turns(benchmark, workers, lasting)
         alone(benchmark, lasting)
         beside_a_greedy_one(benchmark, lasting)
         modest_beside_a_greedy_one(benchmark, min(16, workers), lasting)
@@ -78,7 +79,8 @@ def crowd(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) -> Non
             program.tell("loop", in_flight=EACH, seconds=lasting)
         time.sleep(lasting / 2)
         held = held_by_sidecars(folder)
-        done = [program.hear() for program in pool]
+        for program in pool:
+            program.hear()
         beats = (heartbeats(url) - before) * 10.0 / lasting
         joined = Program(
             {
@@ -96,13 +98,26 @@ def crowd(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) -> Non
         idle = held_by_sidecars(folder).cpu_s
         time.sleep(lasting / 2)
         figures: Figures = {
-            "samples_per_s": sum(one["samples"] for one in done) / lasting,
             "heartbeats": beats,
             "first_s": first,
             "idle_cpu": (held_by_sidecars(folder).cpu_s - idle) / (lasting / 2),
             **held._asdict(),
         }
         benchmark.runs.add(peer, CROWD, figures)
+
+
+def in_turns(benchmark: Benchmark, workers: int, lasting: float) -> None:
+    """Samples/s of both crowds, which take turns: a machine is not as fast in one minute as in the next."""
+    with (
+        pool_of(benchmark, workers, SAMPLING[OWN]) as (own, _, _),
+        pool_of(benchmark, workers, SAMPLING[SHARED]) as (shared, _, _),
+    ):
+        for _ in range(1 if benchmark.quick else 4):
+            for peer, pool in ((OWN, own), (SHARED, shared)):
+                for program in pool:
+                    program.tell("loop", in_flight=EACH, seconds=lasting / 4)
+                rate = sum(done["samples"] / done["seconds"] for done in map(Program.hear, pool))
+                benchmark.runs.add(peer, TURNS, {"samples_per_s": rate})
 
 
 def throttled(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) -> None:
@@ -117,8 +132,7 @@ def throttled(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) ->
 
 
 def alone(benchmark: Benchmark, lasting: float) -> None:
-    """One program with a sidecar of its own, and one alone with a shared one. They take turns: a machine is
-    not as fast in one minute as in the next."""
+    """One program with a sidecar of its own, and one alone with a shared one, which take turns, too."""
     with (
         benchmark.server("--latency", "0.05") as url,
         tempfile.TemporaryDirectory() as folder,
@@ -193,7 +207,6 @@ def _get(url: str) -> Any:
 def table(benchmark: Benchmark, workers: int) -> Table:
     runs = benchmark.runs
     columns = {
-        "samples/s": ("samples_per_s", "{:,.0f}"),
         "sidecars": ("processes", "{:.0f}"),
         "MB (PSS)": ("pss_mb", "{:,.0f}"),
         "threads": ("threads", "{:,.0f}"),
@@ -202,11 +215,12 @@ def table(benchmark: Benchmark, workers: int) -> Table:
         "idle, of a core": ("idle_cpu", "{:.1%}"),
     }
     result = new_table(
-        f"{workers} workers, {EACH} requests in flight each", "client", *columns, "first sample"
+        f"{workers} workers, {EACH} requests in flight each", "client", "samples/s", *columns, "first sample"
     )
     for peer in (OWN, SHARED):
         cells = [cell(runs.median(peer, CROWD, name), form) for name, form in columns.values()]
-        result.add_row(peer.name, *cells, seconds(runs.median(peer, CROWD, "first_s")))
+        rate = cell(runs.median(peer, TURNS, "samples_per_s"))
+        result.add_row(peer.name, rate, *cells, seconds(runs.median(peer, CROWD, "first_s")))
     return result
 
 
@@ -237,7 +251,7 @@ def bars(benchmark: Benchmark, workers: int) -> list[Bar]:
         at_most("PSS of all sidecars", 60, runs.median(SHARED, CROWD, "pss_mb"), " MB"),
         at_most("connections", 100, runs.median(SHARED, CROWD, "connections")),
         at_most("heartbeats in 10 s", 2, runs.median(SHARED, CROWD, "heartbeats")),
-        at_least("samples/s, part of own sidecars'", 0.95, runs.ratio(SHARED, OWN, CROWD, "samples_per_s")),
+        at_least("samples/s, part of own sidecars'", 0.95, runs.ratio(SHARED, OWN, TURNS, "samples_per_s")),
         at_most("refusals a sample, × one process's", 1.1, refused / of_one if refused and of_one else None),
         at_most(
             "a light program's p50 beside a greedy one, × alone", 1.5, runs.median(SHARED, LIGHT, "times")
@@ -268,7 +282,8 @@ def plot(benchmark: Benchmark, workers: int) -> None:
             "samples_per_s": "samples per second",
         }
         for axes, (name, label) in zip(panels, names.items(), strict=True):
-            values = [benchmark.runs.median(peer, CROWD, name) or 0.0 for peer in (OWN, SHARED)]
+            part = TURNS if name == "samples_per_s" else CROWD
+            values = [benchmark.runs.median(peer, part, name) or 0.0 for peer in (OWN, SHARED)]
             axes.bar(["own", "shared"], values, color=[OWN.colour, SHARED.colour])
             axes.set_ylabel(label)
 
