@@ -15,7 +15,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -67,10 +67,10 @@ _PATIENCE = 5.0
 _FIRST = 5.0
 """Seconds that the first program has to come, however short the sidecar lingers later."""
 _LOOK_EVERY = 1.0
+"""Seconds between looks whether the socket is still our own."""
 _AT_ONCE = 24
 """Requests that are open where the server is near. With fewer than a sidecar of one program has, a request of
 a program that asks for little waits behind fewer of one that asks for thousands."""
-"""Seconds between looks whether the socket is still our own."""
 _CREDENTIALS = struct.Struct("3i")
 """Linux's `struct ucred`: process, user, group."""
 _UPGRADED = (
@@ -194,7 +194,8 @@ class Hub:
             if await _until_gone(pid, reader) == EXITING:
                 served.shut()
                 writer.close()
-                await _until_gone(pid)
+                with _end_of(pid) as ended:
+                    await ended.wait()
         finally:
             del self._seats[number]
             self._have_seats_changed()
@@ -233,28 +234,39 @@ class Hub:
         return [served.engine.outbox for asked, served in concerned if wanted_level(asked.watching) <= level]
 
 
-async def _until_gone(pid: int, reader: asyncio.StreamReader | None = None) -> bytes:
-    """Until the program has ended or has closed its connection, if it has one; returns what it said last.
+async def _until_gone(pid: int, reader: asyncio.StreamReader) -> bytes:
+    """Until the program has ended or has closed its connection; returns what it said last.
 
     A process that it has forked may hold the connection open.
     """
-    gone = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    with _end_of(pid) as gone:
+        hears = asyncio.create_task(reader.read(1))
+        hears.add_done_callback(lambda _: gone.set())
+        try:
+            await gone.wait()
+        finally:
+            hears.cancel()
+            [said] = await asyncio.gather(hears, return_exceptions=True)
+    return said if isinstance(said, bytes) else b""
+
+
+@contextlib.contextmanager
+def _end_of(pid: int) -> Iterator[asyncio.Event]:
+    """Set when the program has ended."""
+    ended = asyncio.Event()
     try:
         watched = os.pidfd_open(pid)
     except ProcessLookupError:
-        return b""
-    loop.add_reader(watched, gone.set)
-    hears = asyncio.create_task(reader.read(1) if reader is not None else gone.wait())
-    hears.add_done_callback(lambda _: gone.set())
+        ended.set()
+        yield ended
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_reader(watched, ended.set)
     try:
-        await gone.wait()
+        yield ended
     finally:
         loop.remove_reader(watched)
         os.close(watched)
-        hears.cancel()
-        [said] = await asyncio.gather(hears, return_exceptions=True)
-    return said if isinstance(said, bytes) else b""
 
 
 def _peer(writer: asyncio.StreamWriter) -> tuple[int, int, int]:

@@ -50,8 +50,8 @@ class GilWarnings:
         self._advised = {""}
 
     @property
-    def are_due(self) -> bool:
-        """Whether there is something to tell, now or later."""
+    def are_untold(self) -> bool:
+        """Whether something has been seen that is yet to be told."""
         return self._untold is not None
 
     def begin(self, begin: float, starved: float) -> None:

@@ -97,7 +97,7 @@ class GilWatch:
         return self._profile.holders(_MOST_HOLDERS, self._starved())
 
     async def _step(self) -> bool:
-        if self._held_since is None and not self._warnings.are_due:
+        if self._held_since is None and not self._warnings.are_untold:
             await self._until_busy()
         await asyncio.sleep(_TICK)
         now, since, starved = monotonic(), self._waiting_since(), self._starved()
