@@ -272,7 +272,7 @@ class Http:
 
     def _open(self, lane: Lane) -> Client:
         self._lanes[lane] = transport = open_transport(
-            self._root, self._proxy, lane.silence, self._authorities
+            self._root, self._proxy, self._authorities, lane.silence
         )
         self._clients[lane] = client = Client(transport)
         return client

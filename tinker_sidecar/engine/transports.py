@@ -37,8 +37,8 @@ class _Trust(TypedDict, total=False):
 def open_transport(
     address: str,
     proxy: str | None,
-    silence: float | None,
     authorities: str | None,
+    silence: float | None,
     *,
     longest: float | None = _LONGEST,
     idle: float = _IDLE,

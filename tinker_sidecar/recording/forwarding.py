@@ -12,7 +12,7 @@ from pyqwest import Client, Headers, HTTPTransport
 
 from tinker_sidecar.engine.transports import open_transport
 
-__all__ = ["Upstream", "open_upstream", "proxy_for"]
+__all__ = ["Upstream", "open_upstream", "way_to"]
 
 _SILENCE = 120.0
 """Seconds that the server may be silent: long polls take 45."""
@@ -72,15 +72,17 @@ class Upstream:
 
 
 def open_upstream(base_url: str) -> Upstream:
-    """The server at `base_url`, by way of the proxy that the environment names for it, if it does."""
-    proxy, authorities = proxy_for(base_url), os.environ.get("SSL_CERT_FILE")
-    return Upstream(base_url, open_transport(base_url, proxy, _SILENCE, authorities))
+    """The server at `base_url`, by the way that the environment names."""
+    return Upstream(base_url, open_transport(base_url, *way_to(base_url), _SILENCE))
 
 
-def proxy_for(base_url: str) -> str | None:
-    """The proxy that the environment names for the server at `base_url`, if it does."""
+def way_to(base_url: str) -> tuple[str | None, str | None]:
+    """The proxy for the server at `base_url`, and the file of authorities to trust, that the environment of
+    this process names, if it does.
+    """
     server, proxies = urlsplit(base_url), getproxies_environment()
-    return None if proxy_bypass(server.netloc) else proxies.get(server.scheme) or proxies.get("all")
+    proxy = None if proxy_bypass(server.netloc) else proxies.get(server.scheme) or proxies.get("all")
+    return proxy, os.environ.get("SSL_CERT_FILE")
 
 
 async def _whole(receive: Callable[[], Awaitable[_Message]]) -> bytes:

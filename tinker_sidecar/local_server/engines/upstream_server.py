@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 from contextlib import suppress
 from time import monotonic
@@ -23,7 +22,7 @@ from tinker_sidecar.engine.retry_after import seconds_to_wait
 from tinker_sidecar.engine.transports import open_transport
 from tinker_sidecar.local_server.engines import Refusal
 from tinker_sidecar.pauses import delays
-from tinker_sidecar.recording.forwarding import proxy_for
+from tinker_sidecar.recording.forwarding import way_to
 from tinker_sidecar.system.descriptors import allow_many_descriptors, descriptor_limit
 
 __all__ = ["UpstreamError", "UpstreamServer"]
@@ -176,8 +175,8 @@ class UpstreamServer:
         if self._client is None:
             # A sample takes as long as it takes, and is answered when it is whole. A server that has gone
             # without a word is noticed by the probes of TCP.
-            url, authorities = self._base_url, os.environ.get("SSL_CERT_FILE")
-            self._transport = open_transport(url, proxy_for(url), None, authorities, longest=None, idle=_IDLE)
+            url = self._base_url
+            self._transport = open_transport(url, *way_to(url), silence=None, longest=None, idle=_IDLE)
             self._client = Client(self._transport)
         answer = await self._client.execute(method, self._base_url + path, self._headers, body)
         return _UpstreamAnswer(answer.status, bytes(answer.content), answer.headers.get("retry-after", ""))
