@@ -12,20 +12,23 @@ import msgspec
 
 from tinker_sidecar.local_server.engines import (
     Completion,
-    GenerationError,
     GenerationRequest,
     GenerationResult,
     TopKRows,
     UnavailableEngineError,
 )
-from tinker_sidecar.local_server.engines.upstream_engine import (
-    SampleLostError,
+from tinker_sidecar.local_server.engines.dialects import (
+    ModelList,
     UnreadableAnswerError,
-    UpstreamEngine,
-    UpstreamModel,
     decode,
+    is_about_prompt,
+    reason_of_end,
+    require_samples,
+    require_success,
+    sampling_params,
     vocab_size_told,
 )
+from tinker_sidecar.local_server.engines.upstream_engine import UpstreamEngine
 from tinker_sidecar.local_server.engines.upstream_server import UpstreamError, UpstreamServer
 
 if TYPE_CHECKING:
@@ -82,16 +85,6 @@ class _ServerInfo(msgspec.Struct):
     enable_deterministic_inference: bool = False
 
 
-class _ModelCard(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-    parent: str | None = None
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_ModelCard]
-
-
 class _Sglang:
     """How `/generate` is spoken to."""
 
@@ -122,33 +115,17 @@ class _Sglang:
 
     def question(self, request: GenerationRequest, model: str) -> tuple[str, dict[str, Any]]:
         """As a `GenerateReqInput`."""
-        params: dict[str, Any] = {
-            "n": request.num_samples,
-            "max_new_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "top_k": request.top_k,
-            "top_p": request.top_p,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-            "presence_penalty": 0.0,
-            "frequency_penalty": 0.0,
-            "no_stop_trim": True,
-        }
+        params = sampling_params(request)
+        params |= {"max_new_tokens": request.max_tokens, "no_stop_trim": True}
         if request.seed is not None:
             params["sampling_seed"] = request.seed
-        if request.stop_strings:
-            params["stop"] = request.stop_strings
-            # They may be, or hold, special tokens: the text that is looked at has to be the whole text.
-            params["skip_special_tokens"] = params["spaces_between_special_tokens"] = False
-        if request.stop_tokens:
-            params["stop_token_ids"] = request.stop_tokens
         body: dict[str, Any] = {
             "input_ids": request.prompt,
             "sampling_params": params,
             "return_logprob": True,
             "top_logprobs_num": max(request.topk_sample_logprobs, request.topk_prompt_logprobs),
         }
-        if _scores_prompt(request):
+        if is_about_prompt(request):
             body["logprob_start_len"] = 0
         if request.target_prompt_tokens is not None:
             body["token_ids_logprob"] = _union(request.target_prompt_tokens)
@@ -159,13 +136,12 @@ class _Sglang:
     def result(self, request: GenerationRequest, answer: bytes) -> GenerationResult:
         """From one answer, or one for each sample."""
         samples: list[_Sampled] = decode(_decoder, answer if answer[:1] == b"[" else b"[%b]" % answer)
-        if len(samples) != request.num_samples:
-            raise UnreadableAnswerError(f"{len(samples)} samples came for {request.num_samples}")
+        require_samples(request, len(samples))
         info = samples[0].meta_info
         k = request.topk_prompt_logprobs
         return GenerationResult(
             completions=[_completion(sample, request.topk_sample_logprobs) for sample in samples],
-            prompt_logprobs=_prompt_logprobs(request, info) if _scores_prompt(request) else None,
+            prompt_logprobs=_prompt_logprobs(request, info) if is_about_prompt(request) else None,
             topk_prompt_logprobs=_top(info.input_top_logprobs, len(request.prompt), k),
             target_prompt_logprobs=_targets(request, info),
             prompt_cache_hit_tokens=info.cached_tokens,
@@ -196,36 +172,23 @@ async def open_sglang(server: UpstreamServer, adapters: Path | None) -> tuple[Up
         await server.get("/health")
         info: _ServerInfo = decode(msgspec.json.Decoder(_ServerInfo), await server.get("/server_info"))
         names: _ModelInfo = decode(msgspec.json.Decoder(_ModelInfo), await server.get("/model_info"))
-        models: _ModelList = decode(msgspec.json.Decoder(_ModelList), await server.get("/v1/models"))
+        models: ModelList = decode(msgspec.json.Decoder(ModelList), await server.get("/v1/models"))
     except (UpstreamError, UnreadableAnswerError) as error:
         raise UnavailableEngineError(f"no SGLang server is ready there: {error}") from None
     label = f"SGLang {info.version}"
     dialect = _Sglang(label, names, deterministic=info.enable_deterministic_inference)
-    model = _model(models, names, await _vocab_size(server))
+    model = models.model(await _vocab_size(server), names.model_path)
     engine = UpstreamEngine(server, dialect, model, adapters)
-    try:
-        if why := await engine.try_out():
-            dialect.tempers = True
-            why = await engine.try_out(temperature=1.0)
-    except (GenerationError, UpstreamError) as error:
-        why = str(error)
-    except UnreadableAnswerError as error:
-        why = f"{error}; this engine knows the token ids and logprobs of SGLang {_KNOWN_VERSIONS}"
-    if why:
-        raise UnavailableEngineError(f"a trial of {label} has failed: {why}")
+    await require_success(_try_out(engine, dialect), label, f"SGLang {_KNOWN_VERSIONS}")
     return engine, label
 
 
-def _model(models: _ModelList, names: _ModelInfo, vocab_size: int) -> UpstreamModel:
-    base = [card for card in models.data if card.parent is None]
-    if not base or base[0].max_model_len is None:
-        raise UnavailableEngineError("its /v1/models does not name a model with a max_model_len")
-    return UpstreamModel(
-        names=tuple(dict.fromkeys([*(card.id for card in base), names.model_path])),
-        max_context_length=base[0].max_model_len,
-        vocab_size=vocab_size,
-        adapters=frozenset(card.id for card in models.data if card.parent is not None),
-    )
+async def _try_out(engine: UpstreamEngine, dialect: _Sglang) -> str:
+    """At 1 too, in case the server tempers logprobs."""
+    if not await engine.try_out():
+        return ""
+    dialect.tempers = True
+    return await engine.try_out(temperature=1.0)
 
 
 async def _vocab_size(server: UpstreamServer) -> int:
@@ -239,12 +202,6 @@ async def _vocab_size(server: UpstreamServer) -> int:
     return await vocab_size_told(server, _GENERATE, body, r"\[0, (\d+)\)")
 
 
-def _scores_prompt(request: GenerationRequest) -> bool:
-    return bool(
-        request.prompt_logprobs or request.topk_prompt_logprobs or request.target_prompt_tokens is not None
-    )
-
-
 def _union(rows: list[list[int]]) -> list[int]:
     """All tokens that are to be scored anywhere: SGLang scores one list of them everywhere."""
     return sorted({token for row in rows for token in row if token >= 0})
@@ -252,11 +209,7 @@ def _union(rows: list[list[int]]) -> list[int]:
 
 def _completion(sample: _Sampled, k: int) -> Completion:
     tokens, info = sample.output_ids, sample.meta_info
-    ended = info.finish_reason.type
-    if ended == "abort":
-        raise SampleLostError
-    if ended not in ("stop", "length"):
-        raise UnreadableAnswerError(f"a sample has ended with {ended!r}")
+    ended = reason_of_end(info.finish_reason.type)
     if not tokens or [token for _, token, _ in info.output_token_logprobs] != tokens:
         raise UnreadableAnswerError(
             f"{len(tokens)} token ids came with {len(info.output_token_logprobs)} logprobs or with others'"

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from tinker_sidecar.local_server.engines import (
     Completion,
@@ -22,23 +19,17 @@ from tinker_sidecar.local_server.engines import (
     GenerationRequest,
     GenerationResult,
 )
+from tinker_sidecar.local_server.engines.dialects import SampleLostError, is_about_prompt
 from tinker_sidecar.local_server.engines.upstream_server import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from tinker_sidecar.local_server.engines.dialects import Dialect, UpstreamModel
     from tinker_sidecar.local_server.engines.upstream_server import UpstreamServer
 
-__all__ = [
-    "Dialect",
-    "SampleLostError",
-    "UnreadableAnswerError",
-    "UpstreamEngine",
-    "UpstreamModel",
-    "decode",
-    "vocab_size_told",
-]
+__all__ = ["UpstreamEngine"]
 
 _TRIAL_PROMPT = [1, 2, 3, 4]
 """Token ids that every vocabulary has."""
@@ -47,9 +38,6 @@ _TRIAL_TEMPERATURE = 2.0
 """Far from 1, so that logprobs which are tempered show."""
 
 _SCHEME = "tinker://"
-
-_ANY_TOKEN = 2**31
-"""More ids than any vocabulary has, for a server that does not tell: it refuses what it does not have."""
 
 _AFTER_A_LOSS = 1.0
 """Seconds until a sample is asked for again that the server has given up."""
@@ -64,54 +52,6 @@ them differ by hundredths; a temperature of 2 by more than one."""
 
 class _AdapterLostError(Exception):
     """The server does not have an adapter any more that it had: it was restarted, or unloaded it."""
-
-
-class SampleLostError(Exception):
-    """The server has given up on a request of its own accord, as one that is about to end does."""
-
-
-class UnreadableAnswerError(Exception):
-    """The server's answer is not of the form, or does not hold the token ids, that it has to."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamModel:
-    """What the server says of the model it has. The first of its names is the one it is called by."""
-
-    names: tuple[str, ...]
-    max_context_length: int
-    vocab_size: int
-    adapters: frozenset[str] = frozenset()
-    """Those that are loaded already, by name."""
-
-
-class Dialect(Protocol):
-    """How to speak with one kind of server."""
-
-    label: str
-    """The server's kind and version."""
-    own_seed_each: bool
-    """Whether the server gives all samples of a request the same seed, so that they would be equal."""
-    scores: bool
-    """Whether the server may be asked about prompts."""
-
-    def why_not(self, request: GenerationRequest) -> str | None:
-        """What of `request` the server cannot do, if anything. What it refuses itself need not be here."""
-
-    def question(self, request: GenerationRequest, model: str) -> tuple[str, dict[str, Any]]:
-        """The path and the body that ask for `request`, of the model or adapter that is called `model`."""
-
-    def result(self, request: GenerationRequest, answer: bytes) -> GenerationResult:
-        """What the answer says. Raises `UnreadableAnswerError`."""
-
-    def adapter_question(self, name: str, folder: str) -> tuple[str, dict[str, Any]]:
-        """The path and the body that have the server load the adapter in `folder` and call it `name`."""
-
-    def adapter_removal(self, name: str) -> tuple[str, dict[str, Any]]:
-        """The path and the body that have the server unload the adapter that it calls `name`."""
-
-    def is_about_lost_adapter(self, error: UpstreamError) -> bool:
-        """Whether the server says that it does not have the adapter it was asked for."""
 
 
 class UpstreamEngine:
@@ -158,7 +98,7 @@ class UpstreamEngine:
         for _ in range(_MOST_LOSSES):
             with suppress(_AdapterLostError):
                 await self._load(name)
-                if _is_about_prompt(request) and (why := self._adapters.get(name)):
+                if is_about_prompt(request) and (why := self._adapters.get(name)):
                     raise GenerationError(why)
                 return await self._in_parts(request, name)
             self._adapters.pop(name, None)
@@ -297,18 +237,12 @@ def _parts(request: GenerationRequest, *, own_seed_each: bool) -> list[Generatio
             for index in range(1, request.num_samples)
         ]
         return [replace(request, num_samples=1), *ones]
-    if not _is_about_prompt(request):
+    if not is_about_prompt(request):
         return [request]
     # The prompt would be scored for each sample.
     seed = None if request.seed is None else request.seed + 1
     others = replace(_without_prompt(request), num_samples=request.num_samples - 1, seed=seed)
     return [replace(request, num_samples=1), others]
-
-
-def _is_about_prompt(request: GenerationRequest) -> bool:
-    return bool(
-        request.prompt_logprobs or request.topk_prompt_logprobs or request.target_prompt_tokens is not None
-    )
 
 
 def _without_prompt(request: GenerationRequest) -> GenerationRequest:
@@ -334,21 +268,3 @@ def _mean_difference(some: Iterable[float], others: Iterable[float | None]) -> f
     if any(other is None or math.isinf(other) for _, other in pairs):
         return math.inf
     return sum(abs(one - (other or 0.0)) for one, other in pairs) / max(1, len(pairs))
-
-
-def decode(decoder: msgspec.json.Decoder[Any], answer: bytes) -> Any:
-    """The answer in the form that it has to have. Raises `UnreadableAnswerError`."""
-    try:
-        return decoder.decode(answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnreadableAnswerError(f"an answer is not of the form it should be: {error}") from None
-
-
-async def vocab_size_told(server: UpstreamServer, path: str, body: Any, words: str) -> int:
-    """How many token ids there are, as `words` in the refusal of `body`, which names one too large."""
-    try:
-        await server.post(path, body)
-    except UpstreamError as error:
-        if found := re.search(words, str(error)):
-            return int(found[1])
-    return _ANY_TOKEN

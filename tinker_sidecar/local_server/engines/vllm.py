@@ -18,20 +18,22 @@ import numpy as np
 
 from tinker_sidecar.local_server.engines import (
     Completion,
-    GenerationError,
     GenerationRequest,
     GenerationResult,
     TopKRows,
     UnavailableEngineError,
 )
-from tinker_sidecar.local_server.engines.upstream_engine import (
-    SampleLostError,
+from tinker_sidecar.local_server.engines.dialects import (
+    ModelList,
     UnreadableAnswerError,
-    UpstreamEngine,
-    UpstreamModel,
     decode,
+    reason_of_end,
+    require_samples,
+    require_success,
+    sampling_params,
     vocab_size_told,
 )
+from tinker_sidecar.local_server.engines.upstream_engine import UpstreamEngine
 from tinker_sidecar.local_server.engines.upstream_server import UpstreamError, UpstreamServer
 
 if TYPE_CHECKING:
@@ -55,22 +57,6 @@ _NO_TOKEN = 2**31 - 1
 
 _LOWEST_TEMPERATURE = 0.01
 """vLLM takes a lower one, but 0, for this."""
-
-_STOP_REASONS = ("stop", "length")
-
-
-class _Card(msgspec.Struct):
-    id: str
-    root: str | None = None
-    """Where the model comes from, which may be known by another name."""
-    max_model_len: int | None = None
-    parent: str | None = None
-
-
-class _Models(msgspec.Struct):
-    """What `/v1/models` answers, as far as it is of use."""
-
-    data: list[_Card]
 
 
 class _Version(msgspec.Struct):
@@ -204,7 +190,7 @@ class _GenerateRoute(_Vllm):
     def result(self, request: GenerationRequest, answer: bytes) -> GenerationResult:
         """From a `GenerateResponse`."""
         said: _Generated = decode(self._decoder, answer)
-        _require_samples(request, len(said.choices))
+        require_samples(request, len(said.choices))
         return GenerationResult(
             completions=[
                 _completion(
@@ -240,7 +226,7 @@ class _CompletionsRoute(_Vllm):
     def result(self, request: GenerationRequest, answer: bytes) -> GenerationResult:
         """From a `CompletionResponse`."""
         said: _Completed = decode(self._decoder, answer)
-        _require_samples(request, len(said.choices))
+        require_samples(request, len(said.choices))
         choices = sorted(said.choices, key=lambda choice: choice.index)
         if any(choice.prompt_token_ids != request.prompt for choice in choices):
             raise UnreadableAnswerError("the prompt that was read is not the one that was sent")
@@ -271,40 +257,20 @@ async def open_vllm(server: UpstreamServer, adapters: Path | None) -> tuple[Upst
     try:
         version = decode(msgspec.json.Decoder(_Version), await server.get("/version")).version
         await server.get("/health")
-        models: _Models = decode(msgspec.json.Decoder(_Models), await server.get("/v1/models"))
+        models: ModelList = decode(msgspec.json.Decoder(ModelList), await server.get("/v1/models"))
     except (UpstreamError, UnreadableAnswerError) as error:
         raise UnavailableEngineError(f"no vLLM server is ready there: {error}") from None
-    model = _model(models, await _vocab_size(server))
+    model = models.model(await _vocab_size(server))
     label = f"vLLM {version}"
     dialect = await _dialect(server, label, model.names[0], scores=not await _dies_of_scoring(server))
     engine = UpstreamEngine(server, dialect, model, adapters)
-    try:
-        why = await engine.try_out()
-    except (GenerationError, UpstreamError) as error:
-        why = str(error)
-    except UnreadableAnswerError as error:
-        why = f"{error}; this engine knows the token ids and logprobs of vLLM {_KNOWN_VERSIONS}"
-    if why:
-        raise UnavailableEngineError(f"a trial of {label} has failed: {why}")
+    await require_success(engine.try_out(), label, f"vLLM {_KNOWN_VERSIONS}")
     return engine, label
 
 
 async def _vocab_size(server: UpstreamServer) -> int:
     body = {"prompt": [1], "max_tokens": 1, "stop_token_ids": [_NO_TOKEN]}
     return await vocab_size_told(server, _COMPLETIONS, body, r"Vocabulary size: (\d+)")
-
-
-def _model(models: _Models, vocab_size: int) -> UpstreamModel:
-    base = [card for card in models.data if card.parent is None]
-    if not base or base[0].max_model_len is None:
-        raise UnavailableEngineError("its /v1/models does not name a model with a max_model_len")
-    return UpstreamModel(
-        # By the second name, if there is one, clients find its tokenizer.
-        names=tuple(dict.fromkeys([*(card.id for card in base), base[0].root or base[0].id])),
-        max_context_length=base[0].max_model_len,
-        vocab_size=vocab_size,
-        adapters=frozenset(card.id for card in models.data if card.parent is not None),
-    )
 
 
 async def _dies_of_scoring(server: UpstreamServer) -> bool:
@@ -347,34 +313,13 @@ async def _dialect(
 
 
 def _sampling_params(request: GenerationRequest) -> dict[str, Any]:
-    params: dict[str, Any] = {
-        "n": request.num_samples,
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "top_k": request.top_k,
-        "top_p": request.top_p,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "logprobs": request.topk_sample_logprobs,
-    }
+    params = sampling_params(request)
+    params |= {"max_tokens": request.max_tokens, "logprobs": request.topk_sample_logprobs}
     if request.seed is not None:
         params["seed"] = request.seed
-    if request.stop_strings:
-        params["stop"] = request.stop_strings
-        # They may be, or hold, special tokens: the text that is looked at has to be the whole text.
-        params["skip_special_tokens"] = params["spaces_between_special_tokens"] = False
-    if request.stop_tokens:
-        params["stop_token_ids"] = request.stop_tokens
     if request.prompt_logprobs or request.topk_prompt_logprobs:
         params["prompt_logprobs"] = request.topk_prompt_logprobs
     return params
-
-
-def _require_samples(request: GenerationRequest, count: int) -> None:
-    if count != request.num_samples:
-        raise UnreadableAnswerError(f"{count} samples came for {request.num_samples}")
 
 
 def _completion(
@@ -386,13 +331,10 @@ def _completion(
 ) -> Completion:
     if not tokens or len(logprobs) != len(tokens):
         raise UnreadableAnswerError(f"{len(tokens)} token ids came with {len(logprobs)} logprobs")
-    if finish_reason == "abort":
-        raise SampleLostError
-    if finish_reason not in _STOP_REASONS:
-        raise UnreadableAnswerError(f"a sample has ended with {finish_reason!r}")
+    ended = reason_of_end(finish_reason)
     # A row has the sampled token, too, likely or not.
     top = TopKRows(k, [_likeliest(row, k) for row in rows]) if k else None
-    return Completion(tokens, logprobs, finish_reason, top)
+    return Completion(tokens, logprobs, ended, top)
 
 
 def _prompt_scores(request: GenerationRequest, rows: _PromptRows | None) -> dict[str, Any]:
