@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from harness.bars import Bar, at_least, at_most
 from harness.benchmark import Benchmark
-from harness.crowd import Program, held_by_sidecars, programs, sidecars
+from harness.crowd import Program, environment_of, held_by_sidecars, programs, sidecars
 from harness.peers import OURS_SIDECAR, Peer
 from harness.plots import figure
 from harness.runs import Figures
@@ -82,16 +82,7 @@ def crowd(benchmark: Benchmark, peer: Peer, workers: int, lasting: float) -> Non
         for program in pool:
             program.hear()
         beats = (heartbeats(url) - before) * 10.0 / lasting
-        joined = Program(
-            {
-                "TMPDIR": folder,
-                "XDG_RUNTIME_DIR": "",
-                "TINKER_BASE_URL": url,
-                "TINKER_API_KEY": "tml-benchmark",
-                "TINKER_SUBPROCESS_SAMPLING": SAMPLING[peer],
-            },
-            "",
-        )
+        joined = Program(environment_of(url, folder, SAMPLING[peer]), "")
         first = joined.ask("first")
         joined.end()
         time.sleep(lasting * 0.6)  # What comes after the last request is done with by then.

@@ -114,9 +114,8 @@ def _vllm(rehearse: Rehearse) -> Iterator[Serve]:
         vllm_cpu.write_adapter(adapters / ADAPTER.removeprefix("tinker://"), vllm_cpu.QUERIES, 0.05)
 
         def started(*options: str) -> tuple[str, str]:
-            vllm = vllm_cpu.Vllm(Path(name) / f"log{len(options)}", "--enable-scale-out", *options)
-            stack.callback(vllm.kill)
-            vllm.start()
+            log = Path(name) / f"log{len(options)}"
+            vllm = stack.enter_context(vllm_cpu.Vllm(log, "--enable-scale-out", *options))
             server = start_local_server(
                 "vllm", "--upstream", vllm.url, "--adapters", str(adapters), start_timeout=180
             )

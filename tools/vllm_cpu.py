@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 from urllib.request import urlopen
 
 __all__ = ["FOLDER", "MODEL", "QUERIES", "Vllm", "environment", "python_of", "why_missing", "write_adapter"]
@@ -84,7 +85,10 @@ def _done(folder: Path) -> Path:
 
 
 class Vllm:
-    """One with the model, in `FOLDER`, that can be killed and started again. Its log is in `log`."""
+    """One with the model, in `FOLDER`, that can be killed and started again. Its log is in `log`.
+
+    A context manager: it answers within, and is gone afterwards.
+    """
 
     def __init__(self, log: Path, *options: str) -> None:
         self._log = log
@@ -96,6 +100,17 @@ class Vllm:
         where = ("--host", "127.0.0.1", "--port", str(self.port))
         self._command = [str(FOLDER / "bin/vllm"), "serve", self.model, *where, *fixed, *options]
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
 
     def start(self) -> None:
         """Start it and wait until it answers."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-__all__ = ["Program", "SidecarsHeld", "held_by_sidecars", "programs", "sidecars"]
+__all__ = ["Program", "SidecarsHeld", "environment_of", "held_by_sidecars", "programs", "sidecars"]
 
 _SIDECARS = ("tinker_sidecar", "tinker_sidecar.hub")
 
@@ -78,10 +78,9 @@ class Program:
         self._process.stdin.flush()
 
 
-@contextmanager
-def programs(count: int, url: str, folder: str, sampling: str) -> Iterator[list[Program]]:
-    """So many, each with a copy of one client, once each has sampled. Their sidecars meet in `folder`."""
-    environment = {
+def environment_of(url: str, folder: str, sampling: str) -> dict[str, str]:
+    """The variables of a program whose sidecar's sockets are in `folder`."""
+    return {
         "TMPDIR": folder,
         "TINKER_BASE_URL": url,
         "TINKER_API_KEY": "tml-benchmark",
@@ -89,6 +88,12 @@ def programs(count: int, url: str, folder: str, sampling: str) -> Iterator[list[
         "TINKER_SIDECAR_LINGER": "1",
         "XDG_RUNTIME_DIR": "",
     }
+
+
+@contextmanager
+def programs(count: int, url: str, folder: str, sampling: str) -> Iterator[list[Program]]:
+    """So many, each with a copy of one client, once each has sampled. Their sidecars meet in `folder`."""
+    environment = environment_of(url, folder, sampling)
     with ExitStack() as stack:
         original = Program(environment, "")
         stack.callback(original.end)

@@ -27,12 +27,8 @@ BAR = 1e-4
 @pytest.fixture(scope="module", params=["--enable-scale-out", ""], ids=["generate", "completions"])
 def vllm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
     """With the route for tokens, and without."""
-    vllm = Vllm(tmp_path_factory.mktemp("vllm") / "log", *filter(None, [request.param]))
-    try:
-        vllm.start()
+    with Vllm(tmp_path_factory.mktemp("vllm") / "log", *filter(None, [request.param])) as vllm:
         yield vllm
-    finally:
-        vllm.kill()
 
 
 @pytest.fixture(scope="module")

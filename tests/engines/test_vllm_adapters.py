@@ -34,12 +34,8 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
     options = ("--enable-scale-out", "--enable-lora", "--max-lora-rank", "8")
-    vllm = Vllm(tmp_path_factory.mktemp("vllm") / "log", *options)
-    try:
-        vllm.start()
+    with Vllm(tmp_path_factory.mktemp("vllm") / "log", *options) as vllm:
         yield vllm
-    finally:
-        vllm.kill()
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,8 @@ pytestmark = [
 
 @pytest.fixture
 def vllm(tmp_path: Path) -> Iterator[Vllm]:
-    vllm = Vllm(tmp_path / "log", "--enable-scale-out")
-    try:
-        vllm.start()
+    with Vllm(tmp_path / "log", "--enable-scale-out") as vllm:
         yield vllm
-    finally:
-        vllm.kill()
 
 
 def test_nothing_is_lost(host: str, vllm: Vllm) -> None:
