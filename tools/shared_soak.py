@@ -22,12 +22,14 @@ import time
 import urllib.request
 from contextlib import closing, suppress
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import psutil
 
 import tinker_client
 from tests.leaks import belongings, leaked, open_library_runtimes
+from tests.sidecars import SHARED, sidecars_in
 from tests.waiting import wait_until
 from tinker_client import SamplingClient, ServiceClient
 from tinker_client.local_server import LocalServer, start_local_server
@@ -174,7 +176,7 @@ class Round:
 
 def sidecars() -> list[psutil.Process]:
     """The shared ones of our temporary folder."""
-    return [one for one in psutil.process_iter() if _is_ours(one)]
+    return sidecars_in(Path(tempfile.gettempdir()), SHARED)
 
 
 def sidecar() -> psutil.Process:
@@ -187,13 +189,6 @@ def sidecar() -> psutil.Process:
 
     wait_until(is_there, show=sidecars)
     return found[0]
-
-
-def _is_ours(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        is_one = process.cmdline()[-1:] == ["tinker_sidecar.hub"] and process.status() != psutil.STATUS_ZOMBIE
-        return is_one and process.environ().get("TMPDIR") == tempfile.gettempdir()
-    return False
 
 
 def soak_shared(seconds: float, seed: int, *, kills: bool) -> Report:

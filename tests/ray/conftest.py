@@ -13,9 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from tests.sidecars import sidecars_in
 from tools.official_sdk import VERSIONS, python_with
 
 __all__ = ["Drive", "Driver", "Ray", "marks"]
@@ -75,7 +75,7 @@ class Ray:
 
     def sidecars(self, node: str) -> list[int]:
         """The processes of those that live there."""
-        return [process.pid for process in psutil.process_iter() if self._is_sidecar(process, node)]
+        return [process.pid for process in sidecars_in(self.root / node)]
 
     def folders(self, node: str) -> list[Path]:
         return sorted((self.root / node).glob("tinker-sidecar*"))
@@ -96,16 +96,6 @@ class Ray:
         folder = self.root / name
         folder.mkdir()
         return folder
-
-    def _is_sidecar(self, process: psutil.Process, node: str) -> bool:
-        try:
-            return (
-                process.status() != psutil.STATUS_ZOMBIE
-                and process.cmdline()[-1:] in (["tinker_sidecar"], ["tinker_sidecar.hub"])
-                and process.environ().get("TMPDIR") == str(self.root / node)
-            )
-        except psutil.Error:
-            return False
 
     def _tell(self, command: str) -> None:
         assert self._nodes.stdin is not None

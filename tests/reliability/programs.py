@@ -7,16 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.sidecars import sidecars_in
 from tests.waiting import PATIENCE, wait_until
 
-__all__ = ["Ending", "Launch", "Program", "in_each_host", "in_its_own_host", "permitted", "sidecars_in"]
+__all__ = ["Ending", "Launch", "Program", "in_each_host", "in_its_own_host", "permitted"]
 
 PRELUDE = """
 import os, signal, sys, threading, time
@@ -171,22 +172,6 @@ in_each_host = pytest.mark.parametrize(
 
 in_its_own_host = pytest.mark.parametrize("sidecar", [True, False], ids=["sidecar", "in_process"])
 """For what a shared sidecar does not have of the program, such as its limits and its clock."""
-
-
-def sidecars_in(temporary: Path) -> list[psutil.Process]:
-    """The sidecars alive with their sockets in `temporary`, whoever their parent is by now."""
-    return list(_sidecars_in(str(temporary)))
-
-
-def _sidecars_in(temporary: str) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if (
-                process.cmdline()[-2:] in (["-m", "tinker_sidecar"], ["-m", "tinker_sidecar.hub"])
-                and process.environ().get("TMPDIR") == temporary
-                and process.status() != psutil.STATUS_ZOMBIE
-            ):
-                yield process
 
 
 def permitted(*command: str) -> bool:

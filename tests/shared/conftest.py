@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.connection import Connection
+from tests.sidecars import SHARED, sidecars_in
 from tests.waiting import wait_until
 from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.ipc.shared import ATTACH, SHARED_PREFIX
@@ -106,20 +107,12 @@ class Place:
 
     def sidecars(self) -> list[psutil.Process]:
         """Those that run."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
+        return sidecars_in(self.path, SHARED)
 
     def the_sidecar(self) -> psutil.Process:
         """The only one."""
         [only] = self.sidecars()
         return only
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE or process.cmdline()[-1:] != ["tinker_sidecar.hub"]:
-                return False
-            return process.environ().get("TMPDIR") == str(self.path)
-        except psutil.Error:
-            return False
 
 
 @pytest.fixture
