@@ -112,7 +112,7 @@ def test_copies_never_use_the_same_number(recorder: Recorder, join: str, host: s
 def test_a_copy_that_has_used_up_its_numbers_gets_others(
     recorder: Recorder, join: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are ten million; here they are ten."""
+    """They are four million; here they are ten."""
     monkeypatch.setattr("tinker_client.connection.clone_numbers.NUMBERS_OF_A_COPY", 10)
     unpickle, (_, state) = original(recorder).__reduce__()[:2]
     # Otherwise it would have the original's.

@@ -12,7 +12,7 @@ from tinker_sidecar.ipc.protocol import NUMBERS_OF_A_COPY, Retry
 
 __all__ = ["Copies"]
 
-_MOST = 25
+_MOST = 62
 """Copies to a clone id: a client begins to count in the first quarter of a clone's numbers, the engine uses
 the upper half for what must be submitted anew, and what is between them has room for so many."""
 

@@ -210,7 +210,7 @@ class OpenSession(_Wire, frozen=True, tag="open_session"):
     session_id: str | None
 
 
-NUMBERS_OF_A_COPY = 10_000_000
+NUMBERS_OF_A_COPY = 4_000_000
 """Requests to a copy's share of a clone's numbers. A copy that has used them up becomes a new one."""
 
 
