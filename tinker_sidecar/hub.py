@@ -41,7 +41,7 @@ from tinker_sidecar.ipc.shared import (
     Started,
 )
 from tinker_sidecar.ipc.stats import ProgramStats
-from tinker_sidecar.logs import engine_logger
+from tinker_sidecar.logs import concerned, engine_logger
 from tinker_sidecar.onlookers import import_all
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.serving import Doors, ServedEngine
@@ -229,9 +229,11 @@ class Hub:
 
     def _outboxes(self, level: int) -> Iterable[Outbox]:
         """Of those programs that what is being done concerns, and that want to hear of it."""
-        number = program.get()
-        concerned = self._seats.values() if not number else filter(None, [self._seats.get(number)])
-        return [served.engine.outbox for asked, served in concerned if wanted_level(asked.watching) <= level]
+        numbers, one = concerned.get(), program.get()
+        if numbers is None:
+            numbers = (one,) if one else self._seats
+        seats = filter(None, map(self._seats.get, set(numbers)))
+        return [served.engine.outbox for asked, served in seats if wanted_level(asked.watching) <= level]
 
 
 async def _until_gone(pid: int, reader: asyncio.StreamReader) -> bytes:

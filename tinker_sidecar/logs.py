@@ -7,14 +7,17 @@ would stop heartbeats and results. So the client has the logging done elsewhere.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextvars import Context
+from collections.abc import Callable, Collection
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any
 
-__all__ = ["engine_logger", "log_through"]
+__all__ = ["concerned", "engine_logger", "log_through"]
 
 Run = Callable[[Callable[[], object]], object]
+
+concerned: ContextVar[Collection[int] | None] = ContextVar("concerned", default=None)
+"""The programs that a line is for, if not the one for which something is done."""
 
 
 class _EngineLogger(logging.LoggerAdapter[logging.Logger]):
@@ -24,8 +27,14 @@ class _EngineLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 class _CommonLogger(_EngineLogger):
+    def __init__(self, logger: logging.Logger, programs: Collection[int]) -> None:
+        super().__init__(logger)
+        self._programs = programs
+
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
-        Context().run(super().log, level, msg, *args, **kwargs)
+        context = Context()
+        context.run(concerned.set, self._programs)
+        context.run(super().log, level, msg, *args, **kwargs)
 
 
 def _at_once(log: Callable[[], object]) -> object:
@@ -35,13 +44,16 @@ def _at_once(log: Callable[[], object]) -> object:
 _run: Run = _at_once
 
 
-def engine_logger(name: str, *, for_all: bool = False) -> logging.LoggerAdapter[logging.Logger]:
+def engine_logger(
+    name: str, programs: Collection[int] | None = None
+) -> logging.LoggerAdapter[logging.Logger]:
     """The logger called `name`, for a module of the engine's.
 
-    Where programs share a sidecar, a line goes to the one for which something is done; `for_all` is for what
-    concerns all of them, whosever request it was that met it.
+    Where programs share a sidecar, a line goes to the one for which something is done; or to all those that
+    are in `programs` by then, whosever request it was that met it.
     """
-    return (_CommonLogger if for_all else _EngineLogger)(logging.getLogger(name))
+    logger = logging.getLogger(name)
+    return _EngineLogger(logger) if programs is None else _CommonLogger(logger, programs)
 
 
 def log_through(run: Run) -> None:

@@ -47,16 +47,20 @@ def test_so_many_submissions_are_on_their_way_for_all_together(
     assert 200 < connection_of(server).log["most_at_once"]["asample"] <= 400
 
 
-def test_all_are_told_of_what_concerns_all(place: Place, start: Start, start_server: StartServer) -> None:
-    """A bill that is not paid, met by a request of one of them."""
+def test_all_with_one_credential_are_told_of_it(
+    place: Place, start: Start, start_server: StartServer
+) -> None:
+    """A bill that is not paid, met by a request of one of them. Those with another one hear nothing."""
     server = start_server(*option("fault", 'asample:402,first=1,body={"detail": "your card was declined"}'))
     programs = [start(server).ready() for _ in range(3)]
+    stranger = start(server, "tml-another").ready()
     programs[0].do("submit 0 1")
     assert programs[0].do("wait") == "1"
     for program in programs:
         said = program.leave()
         assert "sampling is paused until billing is sorted out" in said
         assert "billing is sorted out: sampling goes on after" in said
+    assert stranger.leave() == ""
 
 
 def test_other_credentials_share_nothing(place: Place, start: Start, start_server: StartServer) -> None:

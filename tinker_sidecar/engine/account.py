@@ -8,6 +8,7 @@ from tinker_sidecar.engine.auth import Auth
 from tinker_sidecar.engine.billing import BillingPause
 from tinker_sidecar.engine.capacity import Capacity
 from tinker_sidecar.engine.copies import Copies
+from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.heartbeat import SessionHeartbeat
 from tinker_sidecar.engine.http import Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget
@@ -34,14 +35,15 @@ class Account:
     def __init__(self, config: ServiceConfig, forget: Callable[[], object], pace: Pace) -> None:
         flags = ClientFlags()
         self._forget = forget
-        self._users = 0
+        self._users: list[int] = []
+        """The programs that have this, each as often as it has taken it."""
         self._heartbeats: dict[str, tuple[SessionHeartbeat, set[object]]] = {}
         """By session, each with who has it."""
-        self.http = Http(config.base_url, config.headers, config.proxy, config.authorities, pace)
-        self.auth = Auth(config, self.http)
-        self.capacity = Capacity()
+        self.http = Http(config.base_url, config.headers, config.proxy, config.authorities, pace, self._users)
+        self.auth = Auth(config, self.http, self._users)
+        self.capacity = Capacity(self._users)
         self.copies = Copies(self._new_poller)
-        self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec)
+        self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec, self._users)
         self.dispatches = Budget(_DISPATCHES)
         self.prompt_bytes = Budget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_bytes = Budget(0)
@@ -91,12 +93,12 @@ class Account:
             await heartbeat.stop()
 
     def take(self) -> None:
-        """One more has this."""
-        self._users += 1
+        """The current program has this, once more."""
+        self._users.append(program.get())
 
     async def release(self) -> None:
-        """One less has this; with the last one its connections are closed."""
-        self._users -= 1
+        """It has this once less. When nobody has it any more its connections are closed."""
+        self._users.remove(program.get())
         if not self._users:
             self._forget()
             await self.auth.close()

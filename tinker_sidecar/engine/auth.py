@@ -6,6 +6,7 @@ import asyncio
 import base64
 import math
 import random
+from collections.abc import Collection
 from time import time
 
 import msgspec
@@ -18,8 +19,6 @@ from tinker_sidecar.ipc.protocol import Failure, ServiceConfig
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Auth"]
-
-logger = engine_logger(__name__, for_all=True)
 
 _COMMAND_TIMEOUT = 60.0
 
@@ -43,7 +42,8 @@ class Auth:
     _LAST_MINUTE = 60.0
     """Seconds before a token's end; for one that lives for less than 4 minutes it is the last quarter."""
 
-    def __init__(self, config: ServiceConfig, http: Http) -> None:
+    def __init__(self, config: ServiceConfig, http: Http, programs: Collection[int]) -> None:
+        self._logger = engine_logger(__name__, programs)
         self._key = config.api_key
         self._command = config.credential_command
         self._http = http
@@ -95,7 +95,7 @@ class Auth:
         self._renewal = None
         if not renewal.cancelled() and (error := renewal.exception()) is not None:
             # Whoever waits gets the error itself; a renewal in good time has no one waiting.
-            logger.warning("could not renew the access token: %s", error)
+            self._logger.warning("could not renew the access token: %s", error)
             self._renew_at = time() + 60.0
 
     async def _buy_jwt(self) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from time import monotonic
 
 from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["BillingPause"]
-
-logger = engine_logger(__name__, for_all=True)
 
 
 class BillingPause:
@@ -20,7 +19,8 @@ class BillingPause:
     _WARN_EVERY = 60.0
     _NEW_INCIDENT_AFTER = 300.0
 
-    def __init__(self, longest: float) -> None:
+    def __init__(self, longest: float, programs: Collection[int]) -> None:
+        self._logger = engine_logger(__name__, programs)
         self.longest = longest
         self.waiting = 0
         """Requests that wait for it to end."""
@@ -45,7 +45,7 @@ class BillingPause:
             raise error
         if now - self._last_warning >= self._WARN_EVERY:
             self._last_warning, self.is_told = now, True
-            logger.warning(
+            self._logger.warning(
                 "sampling is paused until billing is sorted out (%.0f s so far): %s", now - self._since, error
             )
         self.waiting += 1
@@ -58,4 +58,6 @@ class BillingPause:
         """The server has taken a request."""
         self.is_told = False
         self._last_warning = float("-inf")
-        logger.warning("billing is sorted out: sampling goes on after %.0f s", monotonic() - self._since)
+        self._logger.warning(
+            "billing is sorted out: sampling goes on after %.0f s", monotonic() - self._since
+        )

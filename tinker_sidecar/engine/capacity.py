@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import count
 from typing import Self
 
@@ -14,8 +14,6 @@ from tinker_sidecar.engine.fair_queue import FairQueue
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Capacity", "Place"]
-
-logger = engine_logger(__name__, for_all=True)
 
 
 class Capacity:
@@ -46,7 +44,8 @@ class Capacity:
     """Seconds after a refusal in which nothing was sent: it tells nothing any more."""
     _TELL_EVERY, _WARN_EVERY = 10.0, 60.0
 
-    def __init__(self) -> None:
+    def __init__(self, programs: Collection[int] = ()) -> None:
+        self._logger = engine_logger(__name__, programs)
         self.limit = math.inf
         """Requests that the server may have at once."""
         self.in_flight = 0
@@ -240,7 +239,7 @@ class Capacity:
         changed = not 0.75 < self.limit / self._told < 1.5
         if changed and self._waiting and now - self._told_at > self._TELL_EVERY:
             self._told, self._told_at = self.limit, now
-            logger.info(
+            self._logger.info(
                 "the server takes no more than about %.0f requests at once (429): %d wait for their turn",
                 self.limit,
                 len(self._waiting),
@@ -251,7 +250,7 @@ class Capacity:
         refusing_for = self.refusing_for
         if refusing_for > self._TELL_EVERY and now - self._warned_at > self._WARN_EVERY:
             self._warned_at = now
-            logger.warning(
+            self._logger.warning(
                 "the server has answered 429 to every request for %.0f s: %d wait for their turn",
                 refusing_for,
                 len(self._waiting),

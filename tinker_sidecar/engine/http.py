@@ -6,7 +6,7 @@ import base64
 import itertools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 from time import monotonic
 from typing import NamedTuple, TypeVar
@@ -136,6 +136,7 @@ class Http:
         proxy: str | None,
         authorities: str | None,
         pace: Pace,
+        programs: Collection[int],
     ) -> None:
         address, basic = _apart(base_url)
         self._headers = (
@@ -152,7 +153,7 @@ class Http:
         self._idempotency_prefix = os.urandom(8).hex()
         self._counter = itertools.count()
         self._pace = pace
-        self.outage = Outage(address + self._through)
+        self.outage = Outage(address + self._through, programs)
         self._doubt = IS_BASE_URL_RIGHT  # Until there is an answer.
         descriptors = _PLENTY if address.startswith("https:") else _descriptors()
         self._rooms = _rooms(descriptors)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 
 from tinker_sidecar.engine.observer import Spans
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["Outage"]
-
-logger = engine_logger(__name__, for_all=True)
 
 
 class Outage:
@@ -30,7 +28,8 @@ class Outage:
     _SILENT_LOOKS = 4
     """How many looks in a row see no answer come; a time would also be over when this thread was held up."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, programs: Collection[int]) -> None:
+        self._logger = engine_logger(__name__, programs)
         self._place = place
         self.waiting: list[Callable[[], tuple[int, float]]] = []
         self.spans = Spans()
@@ -84,7 +83,7 @@ class Outage:
         requests, patience = sum(requests for requests, _ in waiting), min(least for _, least in waiting)
         self._told = True
         until = time.strftime("%H:%M:%S", time.localtime(time.time() + since + patience - monotonic()))
-        logger.warning(
+        self._logger.warning(
             "%s. %d request%s retried until %s",
             self._reason,
             requests,
@@ -98,5 +97,5 @@ class Outage:
         if self.since is not None:
             self.spans.tell("unreachable", self._reason, self.since, now)
             if self._told:
-                logger.warning("%s: answers again after %.0f s", self._place, now - self.since)
+                self._logger.warning("%s: answers again after %.0f s", self._place, now - self.since)
         self.since, self._told, self._silent_looks = None, False, 0
