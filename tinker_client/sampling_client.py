@@ -403,7 +403,7 @@ class SamplingClient(SelfFuture):
     def _sampler_with_new_numbers(self, used_up: RemoteSampler) -> RemoteSampler:
         """From now on this client is a copy of itself."""
         used_up.use_up_numbers()
-        info = used_up.open().result()
+        info = used_up.known_info() or used_up.open().result()
         self._have(attach_sampler(used_up.session, info.sampling_session_id, info.base_model, used_up.retry))
         return self._opened_sampler()
 

@@ -109,6 +109,16 @@ class Place:
         """Those that run."""
         return sidecars_in(self.path, SHARED)
 
+    def kill_too_often(self, programs: list[Program]) -> None:
+        """Until each has a sidecar of its own. Each has a request under way, also in the end."""
+        while sidecars := self.sidecars():
+            for sidecar in sidecars:
+                sidecar.kill()
+            for program in programs:
+                assert program.do("wait") in ("1", "0")
+                assert program.do("pid")  # Which the next one tells.
+                program.do("submit 0 1")
+
     def the_sidecar(self) -> psutil.Process:
         """The only one."""
         [only] = self.sidecars()

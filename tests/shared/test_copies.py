@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.client.recorder import Recorder, recording
@@ -47,6 +49,28 @@ def test_they_keep_their_numbers_when_it_dies(place: Place, start: Start, start_
         assert_one_clone(recorder, requests=2 * 2 * REQUESTS)
         sample_with([start(server, pickled=pickled).ready()])
         assert len(clones_of(numbers(recorder))) == 2
+
+
+def test_they_part_when_each_has_a_sidecar_of_its_own(
+    place: Place, start: Start, start_server: StartServer
+) -> None:
+    """Otherwise each would hear of the results of all. What is under way then keeps its number."""
+    server = start_server("--latency=0.3")
+    with recording(server.base_url) as recorder:
+        pickled = start(recorder).ready().do("pickle")
+        copies = [start(server, pickled=pickled).ready() for _ in range(2)]
+        place.kill_too_often(copies)
+        sample_with(copies)
+        before = len(numbers(recorder))
+        polls = len(recorder.to("retrieve_futures"))
+        sample_with(copies)
+        sent = numbers(recorder)[before:]
+        assert len(set(sent)) == 2 * REQUESTS
+        assert len(clones_of(sent)) == 2
+        asked = recorder.to("retrieve_futures")[polls:]
+        assert {call.body["target"]["cloned_sampler_id"] for call in asked} == clones_of(sent)
+    [folder] = place.folders()
+    shutil.rmtree(folder)
 
 
 def test_one_leaves_and_another_comes(place: Place, start: Start, start_server: StartServer) -> None:

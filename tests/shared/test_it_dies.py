@@ -92,13 +92,7 @@ def test_it_dies_too_often(place: Place, start: Start, start_server: StartServer
     programs = [start(start_server("--latency=0.1")).ready() for _ in range(2)]
     for program in programs:
         program.do("submit 0 1")
-    while sidecars := place.sidecars():
-        for sidecar in sidecars:
-            sidecar.kill()
-        for program in programs:
-            assert program.do("wait") in ("1", "0")
-            program.do("submit 0 1")
-        wait_until(lambda: all("does not answer" not in program.do("status") for program in programs))
+    place.kill_too_often(programs)
     for program in programs:
         assert program.do("wait") == "1"
         assert "through the sidecar" in program.do("status")

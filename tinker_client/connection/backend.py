@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tinker_client.callbacks import run_soon
 from tinker_client.config import SHARED, Limits, SubprocessSampling, switch
 from tinker_client.connection.calls import Calls
+from tinker_client.connection.clone_numbers import forget_recycled
 from tinker_client.connection.events import Events
 from tinker_client.connection.hosting import Host, Hosted
 from tinker_client.connection.in_flight import InFlight
@@ -241,6 +242,7 @@ class Backend(Hosted):
         if switch("TINKER_SIDECAR_REQUIRE"):
             raise SidecarStartupError(error)
         self.has_fallen_back = True
+        forget_recycled()
         run_soon(partial(logger.warning, "%s. This process has one of its own instead", error))
 
     def _take_another_way(self, reason: str) -> bool:

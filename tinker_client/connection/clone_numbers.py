@@ -14,7 +14,14 @@ import random
 
 from tinker_sidecar.ipc.protocol import NUMBERS_OF_A_COPY, SamplerInfo
 
-__all__ = ["CloneNumbers", "SamplerKey", "numbers_of_a_copy", "numbers_of_the_original", "recycle"]
+__all__ = [
+    "CloneNumbers",
+    "SamplerKey",
+    "forget_recycled",
+    "numbers_of_a_copy",
+    "numbers_of_the_original",
+    "recycle",
+]
 
 SamplerKey = tuple[str, str]
 """The server's address and the sampling session's id."""
@@ -76,5 +83,10 @@ def recycle(sampler: SamplerKey, numbers: CloneNumbers) -> None:
         _unused.setdefault(sampler, []).append(numbers)
 
 
+def forget_recycled() -> None:
+    """Copies in other processes may go on with these clone ids, as may the parent of a forked child."""
+    _unused.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unused.clear)
+    os.register_at_fork(after_in_child=forget_recycled)

@@ -33,6 +33,8 @@ __all__ = ["RemoteSampler", "RemoteSession"]
 
 Info = TypeVar("Info", SessionInfo, SamplerInfo)
 
+_NO_MORE = iter(range(0)).__next__
+
 
 class QueueListener(Protocol):
     """A client that has a sampler, alone or with others."""
@@ -182,6 +184,14 @@ class RemoteSampler(_Remote[SamplerInfo]):
     def use_up_numbers(self) -> None:
         """There are no more: who wants to ask for more needs another sampler."""
         self._numbers.are_used_up = True
+        self.next_offset = _NO_MORE
+
+    def reopen(self) -> None:
+        """See `Opened`."""
+        super().reopen()
+        if self.backend.has_fallen_back and self._numbers.clone:
+            # Copies in other processes may have the same clone id: each would hear of the results of all.
+            self.use_up_numbers()
 
     def open(self) -> InterruptibleFuture[SamplerInfo]:
         """See that the engine knows this sampler; the future gets what it is or the reason why not."""
