@@ -133,6 +133,20 @@ def test_a_host_that_is_none() -> None:
     )
 
 
+UNFIT = {
+    "--from .": "--from needs --engine replay",
+    "--engine tiny --latency 1": "--latency needs --engine sim",
+    "--engine sim --upstream http://a": "--upstream needs --engine tinker or vllm or sglang",
+    "--engine replay --from . --fallback tiny --model x": "--model needs --engine transformers",
+    "--engine tinker --upstream http://a --slots 3": "--slots does nothing with --engine tinker, where",
+}
+
+
+@pytest.mark.parametrize("options", UNFIT)
+def test_an_option_that_nobody_would_look_at(options: str) -> None:
+    assert refused(*options.split()).startswith(f"tinker-sidecar serve: {UNFIT[options]}")
+
+
 @pytest.mark.parametrize(
     ("flag", "complaint"),
     [

@@ -77,9 +77,13 @@ NO_ENGINES = {
     "nothing:Class": "cannot make the engine nothing:Class: ModuleNotFoundError: No module named 'nothing'",
     "bigrams:Four": "cannot make the engine bigrams:Four: AttributeError: module 'bigrams' has no attribute",
     "bigrams:": "'bigrams:' is not of the form package.module:Class",
-    "pathlib:Path": "the engine pathlib:Path must have a base_model (str), not None",
+    "pathlib:Path": "the engine pathlib:Path must have a base_model (str, one line), not None",
     "halves:NoClose": "the engine halves:NoClose must have a method `async def close`",
-    "halves:Raises": "cannot make the engine halves:Raises: ValueError: no weights here",
+    "./halves.py:NoClose": "'./halves.py:NoClose' is not of the form package.module:Class",
+    "halves:Raises": "cannot make the engine halves:Raises: ValueError: no weights here, nor there",
+    "halves:Exits": "cannot make the engine halves:Exits: SystemExit: 0",
+    "halves:TwoLines": r"the engine halves:TwoLines must have a base_model (str, one line), not 'a\nb'",
+    "halves:NoTokens": "the engine halves:NoTokens must have a vocab_size (int, 1 or more), not -5",
 }
 HALVES = """
 class NoClose:
@@ -89,8 +93,20 @@ class NoClose:
         ...
 
 
+class TwoLines(NoClose):
+    base_model = "a\\nb"
+
+
+class NoTokens(NoClose):
+    vocab_size = -5
+
+
 def Raises():
-    raise ValueError("no weights here")
+    raise ValueError("no weights here,\\nnor there")
+
+
+def Exits():
+    raise SystemExit(0)
 """
 
 

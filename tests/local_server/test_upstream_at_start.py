@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.local_server.upstream import start_upstream
@@ -9,6 +12,7 @@ from tinker_client import SidecarStartupError
 from tinker_client.local_server import LocalServer, start_local_server
 
 NOBODY = "http://127.0.0.1:9"
+BAD = [("--upstream", f"http://{place}") for place in ("[::1", "a:99999", "a:port", "a b", "a\udcff")]
 
 
 def complaint(engine: str, *options: str) -> str:
@@ -20,7 +24,7 @@ def complaint(engine: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize(("engine", "kind"), [("vllm", "vLLM"), ("sglang", "SGLang")])
-@pytest.mark.parametrize("options", [(), ("--upstream", "localhost:8000"), ("--upstream", "ftp://a")])
+@pytest.mark.parametrize("options", [(), ("--upstream", "localhost:8000"), ("--upstream", "ftp://a"), *BAD])
 def test_no_address(engine: str, kind: str, options: tuple[str, ...]) -> None:
     needs = f"--engine {engine} needs --upstream URL, the http:// or https:// address of a server of {kind}"
     assert complaint(engine, *options) == needs
@@ -30,6 +34,22 @@ def test_nobody_is_there() -> None:
     said = complaint("vllm", "--upstream", "http://me:secret@127.0.0.1:9")
     assert said.startswith(f"cannot use {NOBODY.replace('127', '***@127')}: no vLLM server is ready there: ")
     assert "secret" not in said
+
+
+def test_it_ends_in_good_order() -> None:
+    """Again and again: threads of the HTTP library may be on their way back when Python ends."""
+    command = [
+        sys.executable,
+        "-m",
+        "tinker_sidecar",
+        "serve",
+        "--port=0",
+        "--engine=vllm",
+        f"--upstream={NOBODY}",
+    ]
+    for _ in range(4):
+        refused = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(5)]
+        assert {process.wait(60) for process in refused} == {1}
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])

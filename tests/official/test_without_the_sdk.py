@@ -68,6 +68,18 @@ def test_the_variable_switches_install_off(
     assert "TINKER_SUBPROCESS_SAMPLING" in caplog.text
 
 
+def test_a_recording_that_would_stay_empty_is_told_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody but us records, and we are switched off."""
+    monkeypatch.setattr("tinker_client.official.warning._said", set())
+    monkeypatch.setenv("TINKER_SIDECAR_RECORD", "somewhere")
+    assert [tinker_client.install() for _ in range(2)] == [False] * 2
+    [message] = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert message.startswith("nothing that the official SDK samples is recorded")
+    assert message.endswith("TINKER_SUBPROCESS_SAMPLING is not set")
+
+
 def test_uninstall_without_install() -> None:
     tinker_client.uninstall()
     tinker_client.uninstall()

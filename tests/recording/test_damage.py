@@ -48,9 +48,39 @@ def test_something_else(tmp_path: Path) -> None:
 
 
 def test_half_of_it_is_missing(file: Path, folder: Path) -> None:
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
+    page, whole = 16384, file.read_bytes()
+    file.write_bytes(whole[: len(whole) // page // 2 * page])
     assert refused(folder) == (f"the recording in {folder} cannot be read: database disk image is malformed")
+
+
+def test_the_last_bytes_are_missing(
+    file: Path, folder: Path, record: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Less than a page. It is not added to, either."""
+    with file.open("r+b") as written:
+        written.truncate(file.stat().st_size - 700)
+    told = f"the recording in {folder} cannot be read: the end of {FILE} is missing"
+    assert refused(folder) == told
+    assert len(record(lambda client: [ask(client, 41)])) == 1
+    assert f"nothing is recorded in {folder} any more, sampling goes on: {told}" in caplog.messages
+
+
+def test_a_result_is_missing(file: Path, folder: Path, replay: Replay) -> None:
+    """What was recorded and is lost is no affair of the engine to fall back on."""
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("DELETE FROM results WHERE id = 5")
+    client = replay("--fallback", "sim", "--latency", "0")
+    ask(client, 3, max_tokens=1000)
+    with pytest.raises(RequestFailedError, match="is damaged: a result that was in it is missing"):
+        ask(client, 4, max_tokens=1000)
+
+
+def test_it_has_no_results(file: Path, folder: Path, replay: Replay) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("DELETE FROM results")
+        database.execute("DELETE FROM requests")
+    assert refused(folder) == f"the recording in {folder} has no results"
+    ask(replay("--fallback", "sim", "--latency", "0"), 4)
 
 
 def test_a_part_of_it_is_garbage(file: Path, replay: Replay, folder: Path) -> None:

@@ -50,6 +50,15 @@ def test_other_parameters(client: SamplingClient) -> None:
     )
 
 
+def test_the_parameters_that_differ_least_are_shown(record: Callable[..., Any], replay: Replay) -> None:
+    others = [{"temperature": 0.5, "num_samples": 2}, {}, {"temperature": 0.5, "stop": "a", "seed": 9}]
+    record(lambda client: [ask(client, 1, **options) for options in others])
+    assert refused(replay(), 1, max_tokens=9) == (
+        'this prompt was recorded with {"max_tokens":8,"seed":3} (and with 2 others),'
+        ' not with {"max_tokens":9,"seed":3}'
+    )
+
+
 def test_once_more_than_it_was_recorded(client: SamplingClient) -> None:
     ask(client, 99)
     assert refused(client, 99) == "this request has 1 recorded result, and is asked for once more"

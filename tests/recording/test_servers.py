@@ -93,6 +93,19 @@ def test_the_server_behind_is_gone() -> None:
     assert answer.detail.startswith("the server behind this one does not answer: ")
 
 
+def test_a_server_behind_that_does_not_answer_is_told_of() -> None:
+    command = [sys.executable, "-m", "tinker_sidecar.local_server", "--port=0", "--engine=tinker"]
+    with subprocess.Popen(
+        [*command, "--upstream=http://127.0.0.1:9"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.terminate()
+        _, told = process.communicate()
+    reason = "http://127.0.0.1:9 does not answer (ConnectionError): until it answers, clients are told 502"
+    assert told == f"tinker-sidecar serve: WARNING: {reason}\n"
+
+
 def test_both_sides_record_and_it_is_there_once(
     record: Callable[..., object], folder: Path, sim_server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +119,7 @@ def test_both_sides_record_and_it_is_there_once(
     ("options", "complaint"),
     [
         (("--engine", "tinker"), "--engine tinker needs --upstream URL, the http:// or https:// address"),
+        (("--engine", "tinker", "--upstream", "http://a:b"), "--engine tinker needs --upstream URL"),
         (("--engine", "replay"), "--engine replay needs --from DIR, a folder that was recorded to"),
         (("--engine", "replay", "--from", ".", "--record", "."), "--record and --from must be two folders"),
         (("--record", "/proc/none"), "cannot record in /proc/none: "),

@@ -24,7 +24,7 @@ from tinker_client.official.router import Router
 from tinker_client.official.sdk import TESTED, Sdk
 from tinker_client.official.shortcut import shortcut
 from tinker_client.official.tokenizers import patch_tokenizers
-from tinker_client.official.warning import logger, required, warn_once
+from tinker_client.official.warning import logger, required, say_once, warn_once
 from tinker_client.sampling_request import SamplingRequest
 from tinker_client.variables import warn_of_unknown_variables
 
@@ -78,6 +78,10 @@ def install(*, subprocess_sampling: SubprocessSampling | None = None) -> bool:
         value = os.environ.get("TINKER_SUBPROCESS_SAMPLING")
         reason = "is not set" if value is None else f"is {value!r}"
         logger.info("the official SDK samples by itself: TINKER_SUBPROCESS_SAMPLING %s", reason)
+        if os.environ.get("TINKER_SIDECAR_RECORD"):
+            say_once(
+                f"nothing that the official SDK samples is recorded: TINKER_SUBPROCESS_SAMPLING {reason}"
+            )
         return installed() is not None
     with _lock:
         if (router := installed()) is not None and router.enabled:

@@ -6,14 +6,10 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from time import monotonic
 
-from fastdigest import TDigest
-
+from tinker_sidecar.engine.times import Times
 from tinker_sidecar.ipc.stats import STAGES, StageStats, Traffic
 
 __all__ = ["Ledger", "Page"]
-
-_CENTROIDS = 100
-"""Of a digest: what it remembers of a stage's times. The 99th percentile is then a few percent off."""
 
 _AMOUNTS = ("prompt_tokens", "completion_tokens", "sent_bytes", "received_bytes")
 """What a journey's figures are, behind the stages."""
@@ -33,25 +29,27 @@ class Page:
         self.retried: Counter[str] = Counter()
         self.starved = 0.0
         self.rows: list[list[float]] = []
-        """The figures of each request that ended, until they are made digests of."""
-        self.digests: list[TDigest] = []
+        """The figures of each request that ended, until they are added up."""
+        self.times: list[Times] = []
         """One for each stage, of all that has been in `rows`."""
         self.totals = [0.0] * len(STAGES)
 
-    def digest(self) -> None:
-        """Make digests of what is in `rows`."""
+    def add_up(self) -> None:
+        """Add what is in `rows` to all else."""
         if not self.rows:
             return
         columns = list(zip(*self.rows, strict=True))
         stages, amounts = columns[: len(STAGES)], columns[len(STAGES) :]
-        self._merge([TDigest.from_values(stage, max_centroids=_CENTROIDS) for stage in stages])
+        self.times = self.times or [Times() for _ in STAGES]
+        for times, stage in zip(self.times, stages, strict=True):
+            times.extend(stage)
         self.totals = [total + sum(stage) for total, stage in zip(self.totals, stages, strict=True)]
         for name, amount in zip(_AMOUNTS, amounts, strict=True):
             self.counts[name] += int(sum(amount))
         self.rows = []
 
     def add(self, other: Page) -> None:
-        """Count what is in `other`, which has digests, here as well."""
+        """Count what is in `other`, which is added up, here as well."""
         self.submitted += other.submitted
         self.finished += other.finished
         self.counts.update(other.counts)
@@ -59,18 +57,15 @@ class Page:
         self.retried.update(other.retried)
         self.starved += other.starved
         self.totals = [mine + its for mine, its in zip(self.totals, other.totals, strict=True)]
-        self._merge(other.digests)
-
-    def _merge(self, digests: list[TDigest]) -> None:
-        if not self.digests:
-            self.digests = [digest.copy() for digest in digests]
-        else:
-            for mine, its in zip(self.digests, digests, strict=False):
-                mine.merge_inplace(its)
+        if other.times:
+            self.times = self.times or [Times() for _ in STAGES]
+            for times, others in zip(self.times, other.times, strict=True):
+                times.add(others)
 
     def traffic(self) -> Traffic:
         """All of it, for people."""
         counts, seconds = self.counts, self.ended - self.began
+        digests = [times.digest() for times in self.times]
         return Traffic(
             seconds=round(seconds, 3),
             submitted=self.submitted,
@@ -93,7 +88,7 @@ class Page:
                     p99=digest.quantile(0.99),
                     max=digest.max(),
                 )
-                for stage, digest, total in zip(STAGES, self.digests, self.totals, strict=False)
+                for stage, digest, total in zip(STAGES, digests, self.totals, strict=False)
             },
         )
 
@@ -121,7 +116,7 @@ class Ledger:
 
     def turn(self, now: float) -> None:
         """Begin a new page. Where nothing happened for long there is none."""
-        self.page.digest()
+        self.page.add_up()
         self.page.ended = self.turns_at
         self._pages.append(self.page)
         while self._pages and self._pages[0].ended < now - _REMEMBERED:
@@ -161,7 +156,7 @@ class Ledger:
         result = Page(start.began)
         result.add(start)
         for page in pages:
-            page.digest()
+            page.add_up()
             result.add(page)
             result.began = min(result.began, page.began)
         result.ended = now

@@ -11,14 +11,13 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
-from urllib.parse import urlsplit
 
 import typer
 import uvloop
 
 from tinker_sidecar.credentials import without_password
 from tinker_sidecar.ipc.watching import RECORDING_BYTES
-from tinker_sidecar.local_server.engine_choice import EngineOptions, open_model
+from tinker_sidecar.local_server.engine_choice import EngineOptions, open_model, unfit_option
 from tinker_sidecar.local_server.engines import UnavailableEngineError
 from tinker_sidecar.local_server.fault_specs import parse_fault
 from tinker_sidecar.local_server.greeting import greeting
@@ -30,7 +29,7 @@ from tinker_sidecar.local_server.throttle import ServerLimits
 from tinker_sidecar.processes.parent import watch_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tinker_sidecar.local_server.recording_layer import RecordingLayer
     from tinker_sidecar.local_server.server import ServedApi
@@ -50,6 +49,7 @@ class ResultEncoding(StrEnum):
 
 
 def serve(
+    context: typer.Context,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int,
@@ -170,6 +170,10 @@ def serve(
     parent: Annotated[int | None, typer.Option("--watch-parent", hidden=True, metavar="PID")] = None,
 ) -> None:
     """Run a Tinker API server on this machine: docs/local_server.md."""
+    if unfit := unfit_option(_given(context), engine, fallback):
+        _refuse(unfit)
+    if record is not None and from_ is not None and record.resolve() == from_.resolve():
+        _refuse("--record and --from must be two folders")
     try:
         static_flags, dynamic_flags = client_flags(client_config or [], jwt=jwt)
         faults = tuple(parse_fault(text) for text in fault or [])
@@ -206,19 +210,22 @@ def serve(
         device=device,
         adapters=adapters,
     )
-    recording = _recording(record, record_max_bytes, from_)
+    make_api: Callable[[RecordingLayer | None], ServedApi]
     if engine == "tinker":
-        make_api, label = _forwarded(upstream, recording)
+        make_api, label = _forwarded(upstream)
         models: tuple[str, ...] = ()
     else:
         try:
             served = open_model(engine, engine_options)
         except UnavailableEngineError as error:
             _refuse(str(error))
-        make_api, label, models = partial(LocalApi, served, options, recording), served.label, served.names
+        make_api, label, models = partial(LocalApi, served, options), served.label, served.names
+    recording = _recording(record, record_max_bytes)
     label += "" if record is None else f", recorded in {record}"
     keyed = api_key is not None or engine == "tinker"
-    uvloop.run(_serve(make_api, partial(greeting, label, models, keyed), listener, parent))
+    uvloop.run(
+        _serve(partial(make_api, recording), partial(greeting, label, models, keyed), listener, parent)
+    )
 
 
 async def _serve(
@@ -274,12 +281,10 @@ def _is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def _recording(folder: Path | None, max_bytes: int, replayed: Path | None) -> RecordingLayer | None:
+def _recording(folder: Path | None, max_bytes: int) -> RecordingLayer | None:
     """What records to `folder`, if that is wanted. Ends the program with one line where it cannot be."""
     if folder is None:
         return None
-    if replayed is not None and folder.resolve() == replayed.resolve():
-        _refuse("--record and --from must be two folders")
     from tinker_sidecar.local_server.recording_layer import RecordingLayer
     from tinker_sidecar.recording.database import RecordingError, open_for_writing
 
@@ -290,14 +295,25 @@ def _recording(folder: Path | None, max_bytes: int, replayed: Path | None) -> Re
     return RecordingLayer(folder, max_bytes)
 
 
-def _forwarded(upstream: str | None, recording: RecordingLayer | None) -> tuple[Callable[[], ServedApi], str]:
+def _forwarded(upstream: str | None) -> tuple[Callable[[RecordingLayer | None], ServedApi], str]:
     """What passes everything on to `upstream`, and a name for it."""
-    parts = urlsplit(upstream or "")
-    if upstream is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        _refuse("--engine tinker needs --upstream URL, the http:// or https:// address of a Tinker server")
-    from tinker_sidecar.local_server.forwarded import ForwardedApi
+    from tinker_sidecar.local_server.forwarded import ForwardedApi, why_silent
+    from tinker_sidecar.recording.forwarding import is_http_address
 
-    return partial(ForwardedApi, upstream, recording), f"tinker at {without_password(upstream)}"
+    if upstream is None or not is_http_address(upstream):
+        _refuse("--engine tinker needs --upstream URL, the http:// or https:// address of a Tinker server")
+    place = without_password(upstream)
+    if (silent := uvloop.run(why_silent(upstream))) is not None:
+        logging.warning("%s %s: until it answers, clients are told 502", place, silent)
+    return partial(ForwardedApi, upstream), f"tinker at {place}"
+
+
+def _given(context: typer.Context) -> Iterator[str]:
+    """The options that are on the command line."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            yield name
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,34 @@ from tinker_sidecar.local_server.engines import UnavailableEngineError
 from tinker_sidecar.local_server.model import ServedModel
 from tinker_sidecar.needs import exit_if_missing
 
-__all__ = ["EngineOptions", "open_model"]
+__all__ = ["EngineOptions", "open_model", "unfit_option"]
 
 _NAMES = "tiny, sim, replay, transformers, vllm, sglang and tinker, or package.module:Class"
+
+
+_OF_ENGINES = (
+    (("replay",), ("from_", "recorded_latency", "fallback")),
+    (("sim",), ("latency", "jitter", "tokens_per_second", "fail_token")),
+    (("tinker", "vllm", "sglang"), ("upstream",)),
+    (("transformers", "vllm", "sglang"), ("adapters",)),
+    (("transformers",), ("model", "dtype", "device")),
+)
+"""Which engines have what options."""
+
+_OF_TINKER = ("host", "port", "engine", "upstream", "record", "record_max_bytes", "api_key", "parent")
+"""All else is for the server behind it to say."""
+
+
+def unfit_option(given: Iterable[str], engine: str, fallback: str | None) -> str | None:
+    """What is wrong with the options `given`, if there is one that nobody would look at."""
+    for name in given:
+        option = f"--{name.rstrip('_').replace('_', '-')}"
+        for engines, names in _OF_ENGINES:
+            if name in names and engine not in engines and fallback not in engines:
+                return f"{option} needs --engine {' or '.join(engines)}"
+        if engine == "tinker" and name not in _OF_TINKER:
+            return f"{option} does nothing with --engine tinker, where the server behind it does all of that"
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

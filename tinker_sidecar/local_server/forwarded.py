@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from tinker_sidecar.local_server.engines.upstream_server import UpstreamError, UpstreamServer
 from tinker_sidecar.recording.forwarding import Upstream, open_upstream
 
 if TYPE_CHECKING:
     from tinker_sidecar.local_server.recording_layer import RecordingLayer
 
-__all__ = ["ForwardedApi"]
+__all__ = ["ForwardedApi", "why_silent"]
+
+_PATIENCE = 5.0
+"""Seconds in which a server is to answer the first question."""
 
 
 class ForwardedApi:
@@ -31,3 +36,18 @@ class ForwardedApi:
         await self._upstream.close()
         if self._recording is not None:
             self._recording.close()
+
+
+async def why_silent(base_url: str) -> str | None:
+    """Why the server at `base_url` does not answer, whatever it would say; None if it does."""
+    server = UpstreamServer("a Tinker server", base_url)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await server.get("/api/v1/healthz")
+    except TimeoutError:
+        return f"has not answered within {_PATIENCE:.0f} s"
+    except UpstreamError as error:
+        return str(error) if str(error).startswith("does not answer") else None
+    finally:
+        await server.close()
+    return None

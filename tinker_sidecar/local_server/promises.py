@@ -118,7 +118,7 @@ class Promises:
             outcome = to_protobuf(await self._engine.generate(request), target)
         except GenerationError as error:
             outcome = ServedFailure(str(error), "user")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             logger.exception("generation of request %s failed", promise.request_id)
             outcome = ServedFailure(f"generation failed: {type(error).__name__}: {error}", "server")
         self._finish(promise, outcome)

@@ -20,6 +20,9 @@ _APPLICATION = 0x746B7263
 _PAGE_BYTES = 16384
 """Results of a few kilobytes lie in one page."""
 
+_SQLITE = b"SQLite format 3\0"
+"""How a database begins; its pages' size follows."""
+
 _CACHE_KIB = 16 << 10
 _LOG_BYTES = 32 << 20
 """What SQLite's log may grow to before it goes into the database."""
@@ -52,6 +55,7 @@ def open_for_writing(folder: Path, max_bytes: int) -> sqlite3.Connection:
     path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _check_end(path)
         # Prompts and completions are nobody else's business.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
@@ -88,8 +92,9 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise RecordingError(f"{folder} has no recording: there is no {FILE} in it")
     try:
+        _check_end(path)
         connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise _unreadable(folder, error) from None
     try:
         _check(connection, folder)
@@ -97,6 +102,21 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _check_end(path: Path) -> None:
+    """That the last page is whole, which SQLite takes for granted. While it is written, its log tells."""
+    if any(map(Path.exists, _logs(path))) or not path.exists():
+        return
+    with path.open("rb") as file:
+        head = file.read(18)
+    page_bytes = int.from_bytes(head[16:18], "big")
+    if head.startswith(_SQLITE) and page_bytes == _PAGE_BYTES and path.stat().st_size % page_bytes:
+        raise RecordingError(f"the recording in {path.parent} cannot be read: the end of {FILE} is missing")
+
+
+def _logs(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
 
 
 def _check(connection: sqlite3.Connection, folder: Path) -> None:
@@ -115,7 +135,13 @@ def _check(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
-def _unreadable(folder: Path, error: sqlite3.Error) -> RecordingError:
+def _unreadable(folder: Path, error: Exception) -> RecordingError:
+    log, _ = _logs(folder / FILE)
+    if log.exists() and not os.access(folder, os.W_OK):
+        error = RecordingError(
+            f"who recorded it was killed, and {log.name} has its last results:"
+            " once, it must be opened where it may be written to"
+        )
     return RecordingError(f"the recording in {folder} cannot be read: {error}")
 
 

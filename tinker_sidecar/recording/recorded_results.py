@@ -23,6 +23,12 @@ SELECT asked, id, took, result FROM results
 WHERE key = ? AND model = ? AND (asked, id) > (?, ?) ORDER BY asked, id LIMIT 1
 """
 
+_NEIGHBOURS = (
+    "SELECT prompt FROM requests WHERE prompt >= ? ORDER BY prompt LIMIT 1",
+    "SELECT prompt FROM requests WHERE prompt < ? ORDER BY prompt DESC LIMIT 1",
+)
+_PARAMETERS = "SELECT parameters FROM requests WHERE prompt = ? ORDER BY key LIMIT 100"
+
 _decode_result = msgspec.msgpack.Decoder(SampleResult).decode
 
 
@@ -66,6 +72,7 @@ class RecordedResults:
                 given = key, model, asked_at, number, times + 1
                 self._rows("INSERT OR REPLACE INTO given VALUES (?, ?, ?, ?, ?)", *given)
                 return RecordedResult(self._decoded(result), took)
+        self._check_not_lost(asked)
         return None
 
     def why_not(self, asked: Asked, base_model: str) -> str:
@@ -75,13 +82,22 @@ class RecordedResults:
             return f"this request has {times} recorded result{'s' * (times > 1)}, and is asked for once more"
         if others := self._models_of(asked.key):
             return f"this request was recorded of {' and '.join(map(repr, others))}, not of {base_model!r}"
-        near = self._nearest(asked.prompt)
-        if near is None:
+        if recorded := self._rows(_PARAMETERS, asked.prompt):
+            return _other_parameters([parameters for (parameters,) in recorded], asked.parameters.decode())
+        nearest = self._nearest(asked.prompt)
+        if nearest is None:
             return "nothing was recorded"
-        prompt, parameters = near
-        if prompt == asked.prompt:
-            return f"this prompt was recorded with {parameters}, not with {asked.parameters.decode()}"
-        return f"this prompt was never recorded; {_difference(asked.prompt, prompt)}"
+        return f"this prompt was never recorded; {_difference(asked.prompt, nearest)}"
+
+    def _check_not_lost(self, asked: Asked) -> None:
+        """A request is written with its result."""
+        known = self._rows("SELECT 1 FROM requests WHERE prompt = ? AND key = ?", asked.prompt, asked.key)
+        if known and not self._models_of(asked.key):
+            raise self._damaged("a result that was in it is missing")
+
+    def has_results(self) -> bool:
+        """Whether there are any."""
+        return bool(self._rows("SELECT 1 FROM results LIMIT 1"))
 
     def close(self) -> None:
         """Close the file."""
@@ -95,14 +111,12 @@ class RecordedResults:
         rows = self._rows("SELECT DISTINCT model FROM results WHERE key = ? ORDER BY model LIMIT 4", key)
         return [model for (model,) in rows]
 
-    def _nearest(self, prompt: bytes) -> tuple[bytes, str] | None:
-        """The recorded prompt whose beginning has most in common with `prompt`, and parameters it had."""
-        columns = "SELECT prompt, parameters FROM requests WHERE prompt"
-        neighbours = [
-            *self._rows(f"{columns} >= ? ORDER BY prompt, key LIMIT 1", prompt),
-            *self._rows(f"{columns} < ? ORDER BY prompt DESC, key LIMIT 1", prompt),
+    def _nearest(self, prompt: bytes) -> bytes | None:
+        """The recorded prompt whose beginning has most in common with `prompt`."""
+        neighbours: list[bytes] = [
+            found for statement in _NEIGHBOURS for (found,) in self._rows(statement, prompt)
         ]
-        return max(neighbours, key=lambda row: _in_common(row[0], prompt), default=None)
+        return max(neighbours, key=lambda neighbour: _in_common(neighbour, prompt), default=None)
 
     def _rows(self, statement: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]  # As sqlite3 has it.
         try:
@@ -116,8 +130,21 @@ class RecordedResults:
         except msgspec.MsgspecError as error:
             raise self._damaged(error) from None
 
-    def _damaged(self, error: Exception) -> RecordingError:
+    def _damaged(self, error: object) -> RecordingError:
         return RecordingError(f"the recording in {self._folder} is damaged: {error}")
+
+
+def _other_parameters(recorded: list[str], asked: str) -> str:
+    """Those of them that differ least from `asked`, and how many there are."""
+    wanted = msgspec.json.decode(asked).items()
+
+    def differences(parameters: str) -> int:
+        its = msgspec.json.decode(parameters).items()
+        return sum(pair not in its for pair in wanted) + sum(pair not in wanted for pair in its)
+
+    others = len(recorded) - 1
+    more = f" (and with {others} other{'s' * (others > 1)})" if others else ""
+    return f"this prompt was recorded with {min(recorded, key=differences)}{more}, not with {asked}"
 
 
 def _difference(prompt: bytes, recorded: bytes) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+
+import uvloop
 
 from tinker_sidecar.credentials import fits_header
 from tinker_sidecar.local_server.engines import UnavailableEngineError
@@ -13,6 +14,7 @@ from tinker_sidecar.local_server.engines.sglang import open_sglang
 from tinker_sidecar.local_server.engines.upstream_engine import UpstreamEngine
 from tinker_sidecar.local_server.engines.upstream_server import UpstreamServer
 from tinker_sidecar.local_server.engines.vllm import open_vllm
+from tinker_sidecar.recording.forwarding import is_http_address
 
 __all__ = ["open_upstream_engine"]
 
@@ -34,8 +36,7 @@ def open_upstream_engine(
     Raises `UnavailableEngineError`.
     """
     kind, open_engine = _KINDS[name]
-    parts = urlsplit(base_url or "")
-    if base_url is None or parts.scheme not in ("http", "https") or not parts.hostname:
+    if base_url is None or not is_http_address(base_url):
         raise UnavailableEngineError(
             f"--engine {name} needs --upstream URL, the http:// or https:// address of a server of {kind}"
         )
@@ -53,7 +54,8 @@ def open_upstream_engine(
             await server.close()
 
     try:
-        engine, label = asyncio.run(meet())
+        # With asyncio's own loop, a thread of the HTTP library may come back when Python has ended.
+        engine, label = uvloop.run(meet())
     except UnavailableEngineError as error:
         raise UnavailableEngineError(f"cannot use {server.place}: {error}") from None
     except TimeoutError:

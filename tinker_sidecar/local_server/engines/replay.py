@@ -15,6 +15,7 @@ import msgspec
 
 from tinker_sidecar.local_server.engines import Completion, GenerationError, GenerationResult, TopKRows
 from tinker_sidecar.recording.asked import asked_in
+from tinker_sidecar.recording.database import RecordingError
 from tinker_sidecar.recording.recorded_results import RecordedResults
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class ReplayEngine:
         self._recorded = RecordedResults(folder)
         self._recorded_latency = recorded_latency
         self._fallback = fallback
+        if fallback is None and not self._recorded.has_results():
+            self._recorded.close()
+            raise RecordingError(f"the recording in {folder} has no results")
         names = self._recorded.base_models()
         if fallback is not None:
             names = [*names, *({fallback.base_model} - {*names})]

@@ -216,4 +216,5 @@ def _said(content: bytes) -> str:
         said = content.decode("utf-8", "replace")
     while isinstance(said, dict):
         said = next((said[key] for key in _WORDS if said.get(key)), "")
-    return " ".join(str(said).split())[:_MOST_CHARACTERS]
+    shown = "".join(character if character.isprintable() else " " for character in str(said))
+    return " ".join(shown.split())[:_MOST_CHARACTERS]
