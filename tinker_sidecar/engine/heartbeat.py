@@ -21,7 +21,7 @@ __all__ = ["SessionHeartbeat"]
 logger = engine_logger(__name__)
 
 _INTERVAL = 10.0
-_UNANSWERED = 2.0
+_UNANSWERED = 1.5
 """Seconds until the next one, if the server has not answered: the connection was the trouble."""
 _WARNING_AFTER = 120.0
 
