@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.connection import option
 from tests.shared.conftest import Place, Start, StartServer, connection_of
 from tests.waiting import wait_until
@@ -61,6 +63,21 @@ def test_all_with_one_credential_are_told_of_it(
         assert "sampling is paused until billing is sorted out" in said
         assert "billing is sorted out: sampling goes on after" in said
     assert stranger.leave() == ""
+
+
+@pytest.mark.slow
+def test_the_end_of_a_session_is_told_to_those_who_have_it(
+    place: Place, start: Start, start_server: StartServer
+) -> None:
+    """The server knows it no more when its first heartbeat comes, after 10 s."""
+    server = start_server(*option("fault", "session_heartbeat:404,first=1"))
+    first = start(server).ready()
+    copy = start(server, pickled=first.do("pickle")).ready()
+    other = start(server).ready()
+    wait_until(lambda: connection_of(server).requests("session_heartbeat"))
+    for program in (first, copy):
+        assert "has ended on the server" in program.leave()
+    assert other.leave() == ""
 
 
 def test_other_credentials_share_nothing(place: Place, start: Start, start_server: StartServer) -> None:

@@ -37,8 +37,8 @@ class Account:
         self._forget = forget
         self._users: list[int] = []
         """The programs that have this, each as often as it has taken it."""
-        self._heartbeats: dict[str, tuple[SessionHeartbeat, set[object]]] = {}
-        """By session, each with who has it."""
+        self._heartbeats: dict[str, tuple[SessionHeartbeat, dict[object, int]]] = {}
+        """By session, each with who has it, in what program."""
         self.http = Http(config.base_url, config.headers, config.proxy, config.authorities, pace, self._users)
         self.auth = Auth(config, self.http, self._users)
         self.capacity = Capacity(self._users)
@@ -78,16 +78,17 @@ class Account:
     def heartbeat(self, session_id: str, user: object, *, may_be_silent: bool) -> SessionHeartbeat:
         """That of a session, begun for the first who has it; to be given up with `end_heartbeat`."""
         if session_id not in self._heartbeats:
-            beginning = SessionHeartbeat(session_id, self.post, may_be_silent=may_be_silent)
-            self._heartbeats[session_id] = beginning, set()
+            users: dict[object, int] = {}
+            beginning = SessionHeartbeat(session_id, self.post, users.values(), may_be_silent=may_be_silent)
+            self._heartbeats[session_id] = beginning, users
         heartbeat, users = self._heartbeats[session_id]
-        users.add(user)
+        users[user] = program.get()
         return heartbeat
 
     async def end_heartbeat(self, session_id: str, user: object) -> None:
         """`user` has the session no more. With the last one its heartbeat stops."""
         heartbeat, users = self._heartbeats[session_id]
-        users.discard(user)
+        users.pop(user, None)
         if not users:
             del self._heartbeats[session_id]
             await heartbeat.stop()

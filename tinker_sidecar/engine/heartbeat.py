@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import Context
 from time import monotonic
 
@@ -18,8 +18,6 @@ from tinker_sidecar.supervision import go_on
 
 __all__ = ["SessionHeartbeat"]
 
-logger = engine_logger(__name__)
-
 _INTERVAL = 10.0
 _UNANSWERED = 1.5
 """Seconds until the next one, if the server has not answered: the connection was the trouble."""
@@ -29,12 +27,19 @@ _WARNING_AFTER = 120.0
 class SessionHeartbeat:
     """Of the session `session_id`, sent by `post` every 10 s until it is stopped.
 
-    The first is sent at once if the session `may_be_silent`, perhaps for long.
+    The first is sent at once if the session `may_be_silent`, perhaps for long. `programs` are told when it
+    fails.
     """
 
     def __init__(
-        self, session_id: str, post: Callable[..., Awaitable[Response]], *, may_be_silent: bool
+        self,
+        session_id: str,
+        post: Callable[..., Awaitable[Response]],
+        programs: Collection[int],
+        *,
+        may_be_silent: bool,
     ) -> None:
+        self._logger = engine_logger(__name__, programs)
         self._session_id = session_id
         self._post = post
         self.spans = Spans()
@@ -73,12 +78,12 @@ class SessionHeartbeat:
         except EngineError as error:
             if error.status in (404, 410):
                 self.has_ended = True
-                logger.error("session %s has ended on the server: %s", session_id, error)
+                self._logger.error("session %s has ended on the server: %s", session_id, error)
                 return False
             if error.status is None:
                 self._next = min(self._next, monotonic() + _UNANSWERED - _INTERVAL)
             silence = monotonic() - self._last_success
             self.spans.tell("heartbeats", "failed", sent_at, monotonic(), session_id=session_id)
             level = logging.WARNING if silence > _WARNING_AFTER else logging.DEBUG
-            logger.log(level, "no heartbeat of session %s for %.0f s: %s", session_id, silence, error)
+            self._logger.log(level, "no heartbeat of session %s for %.0f s: %s", session_id, silence, error)
         return True
