@@ -73,6 +73,49 @@ def test_what_it_refuses_the_caller_is_told(client: SamplingClient) -> None:
     assert caught.value.category == "user"
 
 
+MISFITS = """
+from tinker_sidecar.local_server.engines import Completion, GenerationResult
+
+
+class Misfit:
+    base_model, vocab_size, max_context_length = "examples/misfit", 10, 100
+
+    async def generate(self, request):
+        "The first token of the prompt says what is wrong."
+        return [
+            None,
+            GenerationResult([Completion([1], [-1.0], "length")] * 2),
+            GenerationResult([Completion([1, 2], [-1.0], "length")]),
+            GenerationResult([Completion([1] * 9, [-1.0] * 9, "length")]),
+            GenerationResult([Completion([10], [-1.0], "length")]),
+        ][request.prompt[0]]
+
+    async def close(self):
+        pass
+"""
+WRONG = (
+    "TypeError: generate must return a GenerationResult, not None",
+    "ValueError: 2 completions, where 1 are wanted",
+    "ValueError: a completion of 2 tokens has 1 logprobs, where one of up to 8 tokens is wanted",
+    "ValueError: a completion of 9 tokens has 9 logprobs, where one of up to 8 tokens is wanted",
+    "ValueError: a completion has tokens that are not within 0 to 9",
+)
+
+
+def test_results_that_no_engine_may_have_are_its_mistake(host: str, folder: Path) -> None:
+    (folder / "misfits.py").write_text(MISFITS)
+    with (
+        closing(start_local_server("misfits:Misfit")) as server,
+        ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client,
+    ):
+        client = service_client.create_sampling_client(base_model="examples/misfit")
+        for first, wrong in enumerate(WRONG):
+            future = client.sample(types.ModelInput.from_ints([first]), 1, types.SamplingParams(max_tokens=8))
+            with pytest.raises(RequestFailedError, match=re.escape(f"generation failed: {wrong}")) as caught:
+                future.result(30)
+            assert caught.value.category == "server"
+
+
 NO_ENGINES = {
     "nothing:Class": "cannot make the engine nothing:Class: ModuleNotFoundError: No module named 'nothing'",
     "bigrams:Four": "cannot make the engine bigrams:Four: AttributeError: module 'bigrams' has no attribute",

@@ -8,10 +8,10 @@ import sys
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
-from tinker_sidecar.local_server.engines import UnavailableEngineError
+from tinker_sidecar.local_server.engines import GenerationResult, UnavailableEngineError
 
 if TYPE_CHECKING:
-    from tinker_sidecar.local_server.engines import GenerationEngine
+    from tinker_sidecar.local_server.engines import GenerationEngine, GenerationRequest
 
 __all__ = ["load_engine"]
 
@@ -54,4 +54,34 @@ def load_engine(name: str) -> GenerationEngine:
     for method in _METHODS:
         if not iscoroutinefunction(getattr(engine, method, None)):
             raise UnavailableEngineError(f"the engine {name} must have a method `async def {method}`")
-    return engine
+    return _Checked(engine)
+
+
+class _Checked:
+    """An engine of the user's, whose results are looked at before anybody has them."""
+
+    def __init__(self, engine: GenerationEngine) -> None:
+        self._engine = engine
+        self.base_model, self.vocab_size = engine.base_model, engine.vocab_size
+        self.max_context_length = engine.max_context_length
+
+    async def generate(self, request: GenerationRequest) -> GenerationResult:
+        """What the engine makes of it. Raises `TypeError` or `ValueError` for what no engine may return."""
+        result = await self._engine.generate(request)
+        if not isinstance(result, GenerationResult):
+            raise TypeError(f"generate must return a GenerationResult, not {result!r}")
+        if len(result.completions) != request.num_samples:
+            raise ValueError(f"{len(result.completions)} completions, where {request.num_samples} are wanted")
+        for it in result.completions:
+            if not len(it.logprobs) == len(it.tokens) <= request.max_tokens:
+                raise ValueError(
+                    f"a completion of {len(it.tokens)} tokens has {len(it.logprobs)} logprobs,"
+                    f" where one of up to {request.max_tokens} tokens is wanted, with a logprob for each"
+                )
+            if not all(0 <= token < self.vocab_size for token in it.tokens):
+                raise ValueError(f"a completion has tokens that are not within 0 to {self.vocab_size - 1}")
+        return result
+
+    async def close(self) -> None:
+        """Close the engine."""
+        await self._engine.close()
