@@ -74,8 +74,8 @@ def test_the_end_of_a_session_is_told_to_those_who_have_it(
     first = start(server).ready()
     copy = start(server, pickled=first.do("pickle")).ready()
     other = start(server).ready()
-    wait_until(lambda: connection_of(server).requests("session_heartbeat"))
     for program in (first, copy):
+        wait_until(lambda: "ended" in program.do("status"))  # noqa: B023
         assert "has ended on the server" in program.leave()
     assert other.leave() == ""
 
