@@ -13,6 +13,7 @@ import msgspec
 from tinker_client.errors import TinkerError
 from tinker_client.passing_variables import how_to_pass
 from tinker_client.proxies import proxy_for
+from tinker_sidecar.addresses import is_http_address
 from tinker_sidecar.credentials import fits_header, is_one_word, without_password
 from tinker_sidecar.ipc.protocol import ServiceConfig
 
@@ -271,15 +272,8 @@ def _is_same_server(base_url: str, other: str) -> bool:
 
 def checked_base_url(base_url: str) -> str:
     """`base_url` without white space and slashes around it. Raises `TinkerError` for what is no URL."""
-    from urllib.parse import urlsplit
-
     base_url = base_url.strip()
-    try:
-        parts = urlsplit(base_url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        valid = False
-    if not valid or not base_url.isprintable() or " " in base_url:
+    if not is_http_address(base_url):
         # In what is no URL, all before the last @ may be a password.
         password, at, rest = base_url.rpartition("@")
         raise TinkerError(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 import uvloop
 
+from tinker_sidecar.addresses import is_http_address
 from tinker_sidecar.credentials import without_password
 from tinker_sidecar.ipc.watching import RECORDING_BYTES
 from tinker_sidecar.local_server.engine_choice import EngineOptions, open_model, unfit_option
@@ -298,7 +299,6 @@ def _recording(folder: Path | None, max_bytes: int) -> RecordingLayer | None:
 def _forwarded(upstream: str | None) -> tuple[Callable[[RecordingLayer | None], ServedApi], str]:
     """What passes everything on to `upstream`, and a name for it."""
     from tinker_sidecar.local_server.forwarded import ForwardedApi, why_silent
-    from tinker_sidecar.recording.forwarding import is_http_address
 
     if upstream is None or not is_http_address(upstream):
         _refuse("--engine tinker needs --upstream URL, the http:// or https:// address of a Tinker server")

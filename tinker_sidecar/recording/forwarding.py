@@ -12,7 +12,7 @@ from pyqwest import Client, Headers, HTTPTransport
 
 from tinker_sidecar.engine.transports import open_transport
 
-__all__ = ["Upstream", "is_http_address", "open_upstream", "way_to"]
+__all__ = ["Upstream", "open_upstream", "way_to"]
 
 _SILENCE = 120.0
 """Seconds that the server may be silent: long polls take 45."""
@@ -69,16 +69,6 @@ class Upstream:
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
-
-
-def is_http_address(url: str) -> bool:
-    """Whether there may be a server at `url`."""
-    try:
-        parts = urlsplit(url)
-        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # Such as a port that is no number.
-        return False
-    return is_one and url.isprintable() and " " not in url
 
 
 def open_upstream(base_url: str) -> Upstream:

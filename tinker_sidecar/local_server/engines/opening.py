@@ -8,13 +8,13 @@ from pathlib import Path
 
 import uvloop
 
+from tinker_sidecar.addresses import is_http_address
 from tinker_sidecar.credentials import fits_header
 from tinker_sidecar.local_server.engines import UnavailableEngineError
 from tinker_sidecar.local_server.engines.sglang import open_sglang
 from tinker_sidecar.local_server.engines.upstream_engine import UpstreamEngine
 from tinker_sidecar.local_server.engines.upstream_server import UpstreamServer
 from tinker_sidecar.local_server.engines.vllm import open_vllm
-from tinker_sidecar.recording.forwarding import is_http_address
 
 __all__ = ["open_upstream_engine"]
 
