@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pyqwest
 import uvloop
+
+from tinker_sidecar.engine.http_runtime import http_runtime
 
 __all__ = ["belongings", "leaked", "open_library_runtimes"]
 
@@ -25,11 +26,10 @@ GRACE = 5.0
 
 
 def open_library_runtimes() -> None:
-    """What pyqwest, libuv and, in some builds, libffi keep for the life of the process is nobody's leak."""
+    """What wreq, libuv and, in some builds, libffi keep for the life of the process is nobody's leak."""
     ctypes.PyDLL(None)
     uvloop.new_event_loop().close()
-    with contextlib.suppress(ConnectionError):
-        pyqwest.SyncClient().get("http://127.0.0.1:1/")
+    http_runtime()
 
 
 def belongings() -> Counter[str]:

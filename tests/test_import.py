@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = {"asyncio", "numpy", "transformers", "torch", "pyqwest", "uvloop", "zmq", "google.protobuf"}
+HEAVY = {"asyncio", "numpy", "transformers", "torch", "wreq", "uvloop", "zmq", "google.protobuf"}
 
 
 def test_nothing_heavy_comes_along() -> None:

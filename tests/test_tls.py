@@ -115,6 +115,22 @@ def test_no_request_waits_behind_a_poll(
     assert max(request["came"] for request in submissions) < first_result
 
 
+@pytest.mark.usefixtures("host")
+def test_a_server_that_takes_few_at_once_is_not_sent_more(
+    tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even before it has said how many: it would end the connection, and all that was sent on it."""
+    server = TlsServer(tmp_path, unused_port, streams=5)
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.authority_file))
+    with ExitStack() as stack:
+        stack.enter_context(server.process)
+        stack.callback(server.process.kill)
+        client = stack.enter_context(ServiceClient(base_url=server.base_url, api_key="tml-tests"))
+        sample(client, 200)
+        routes = [request["route"] for request in server.log()["requests"]]
+    assert routes.count("asample") == 200
+
+
 def sample(service_client: ServiceClient, requests: int) -> None:
     """Ask for so many at once: each must get what the engine said to it."""
     client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")

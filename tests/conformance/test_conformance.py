@@ -65,8 +65,9 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tuple
 
 def are_refused_alike(ours: dict[str, str], theirs: dict[str, str]) -> bool:
     """Whether the engine cannot do what was asked, and says so: `vLLM 0.32.0 cannot …`."""
-    last = [told.get("failed", "").strip().rpartition("\n")[2].partition(": ")[2] for told in (ours, theirs)]
-    return bool(re.match(r"(vLLM|SGLang) [\d.]+ (cannot|takes|answers 400)", last[0])) and last[0] == last[1]
+    words = ours["failed"].strip().rpartition("\n")[2].partition(": ")[2]
+    is_the_engines = re.match(r"(vLLM|SGLang) [\d.]+ (cannot|takes|answers 400)", words) is not None
+    return is_the_engines and words in theirs.get("failed", "")  # The official SDK adds words of its own.
 
 
 def same(ours: Any, theirs: Any) -> bool:

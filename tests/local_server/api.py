@@ -6,7 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import pyqwest
+from wreq import Method
+from wreq.blocking import Client
+
+from tinker_sidecar.engine.http_runtime import http_runtime
 
 __all__ = ["Answer", "Api", "text_prompt"]
 
@@ -41,14 +44,14 @@ class Api:
         self.base_url = base_url
         self.api_key = api_key
         # No idle connections: a test leaves no descriptor behind.
-        self._client = pyqwest.SyncClient(pyqwest.SyncHTTPTransport(pool_max_idle_per_host=0))
+        self._client = Client(runtime=http_runtime(), no_proxy=True, pool_max_idle_per_host=0)
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self._answer(self._client.get(self._url(path), self._headers(headers)))
+        return self._ask(Method.GET, path, headers, None)
 
     def post(self, path: str, body: object, **headers: str) -> Answer:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._answer(self._client.post(self._url(path), self._headers(headers), content))
+        return self._ask(Method.POST, path, headers, content)
 
     def create_session(self) -> str:
         body = {"tags": ["test"], "user_metadata": None, "sdk_version": "0", "type": "create_session"}
@@ -102,5 +105,7 @@ class Api:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         return {"content-type": "application/json"} | key | given
 
-    def _answer(self, response: pyqwest.SyncResponse | pyqwest.FullResponse) -> Answer:
-        return Answer(response.status, dict(response.headers.items()), bytes(response.content))
+    def _ask(self, method: Method, path: str, headers: dict[str, str], content: bytes | None) -> Answer:
+        response = self._client.request(method, self._url(path), headers=self._headers(headers), body=content)
+        received = {str(name, "latin-1"): str(value, "latin-1") for name, value in response.headers}
+        return Answer(response.status.as_int(), received, bytes(response.bytes()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
@@ -112,6 +113,21 @@ def test_it_is_killed_and_started_again(host: str) -> None:
         behind.start()
         for last, future in futures.items():
             assert future.result(40).sequences[0].tokens == right(last)
+
+
+def test_nothing_is_given_up_while_it_is_away(host: str) -> None:
+    """However often it is tried in vain: what was not sent is nothing that it could have died of."""
+    with mortal() as (behind, base_url), ServiceClient(base_url=base_url, api_key="tml-tests") as service:
+        client = service.create_sampling_client(base_model=MODEL)
+        behind.toggle("slow")
+        asked = len(behind.seen()["bodies"])
+        future = submit(client, 40)
+        wait_until(lambda: len(behind.seen()["bodies"]) == asked + 1)
+        behind.kill()
+        time.sleep(6)  # Ten attempts or so.
+        assert not future.done()
+        behind.start()
+        assert future.result(40).sequences[0].tokens == right(40)
 
 
 def test_it_has_lost_an_adapter() -> None:

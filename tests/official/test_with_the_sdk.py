@@ -29,6 +29,7 @@ BEHAVIOUR = Path(__file__).with_name("behaviour.py")
 TOKENIZER_NAMES = Path(__file__).with_name("tokenizer_names.py")
 OBJECTS = Path(__file__).parents[1] / "types" / "test_official_objects.py"
 CONFORMANCE = Path(__file__).parents[1] / "conformance" / "run.py"
+ADAPTER = "tinker://run-1/weights/7"
 
 TOKENS = expected_tokens(range(100, 110), 5, 0, 8)
 BY_SIDECAR = ["sidecar", TOKENS]
@@ -93,7 +94,7 @@ def test_every_way_in_and_every_way_to_call(python: Path, way: str, sim_server: 
 
 
 def conformance(python: Path, server: LocalServer, *launcher: str, sidecar: str) -> dict[str, Any]:
-    command = [python, *launcher, CONFORMANCE, "tinker", server.base_url, BASE_MODEL]
+    command = [python, *launcher, CONFORMANCE, "tinker", server.base_url, BASE_MODEL, ADAPTER]
     told: dict[str, Any] = last_line(run(command, TINKER_SUBPROCESS_SAMPLING=sidecar))
     return told
 

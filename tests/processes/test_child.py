@@ -82,7 +82,7 @@ def test_its_arguments_and_environment(start: Start, monkeypatch: pytest.MonkeyP
         b"shown of this process None ['an argument']"
     )
     monkeypatch.setenv("KEPT", "own")
-    child = start(SHOW, variables={"GIVEN": "given"}, defaults={"KEPT": "default"})
+    child = start(SHOW, variables={"GIVEN": "given"})
     assert child.first_line(b"shown", PATIENCE) == b"shown given own []"
 
 

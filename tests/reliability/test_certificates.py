@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.test_tls import TlsServer, tls_server, unused_port
 from tinker_client import APIConnectionError, ServiceClient, types
@@ -62,3 +63,50 @@ def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_authority_nobody_knows(tls_server: TlsServer) -> None:
     with pytest.raises(APIConnectionError, match="SSL_CERT_FILE"):
         ServiceClient(base_url=tls_server.base_url, api_key="tml-tests")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no certificate", b"\x30\x82\x01\x0a", b"-----BEGIN CERTIFICATE-----\nAAAA\n"]
+)
+def test_a_file_that_has_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    file = tmp_path / "authorities.pem"
+    file.write_bytes(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(
+        APIConnectionError, match=r"SSL_CERT_FILE.*authorities\.pem', which has no certificate"
+    ):
+        ServiceClient(base_url="https://127.0.0.1:1", api_key="tml-tests")
+
+
+def test_one_that_cannot_be_read_is_passed_over(
+    tls_server: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "authorities.pem"
+    damaged = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    file.write_bytes(b"a note\n" + damaged + Path(tls_server.authority_file).read_bytes() + damaged)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    assert_samples(tls_server.base_url)
+
+
+def test_those_of_a_file_and_of_a_folder_do(
+    tls_server: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    (folder / "ours.pem").write_bytes(Path(tls_server.authority_file).read_bytes())
+    trustme.CA().cert_pem.write_to_path(tmp_path / "another.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "another.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    assert_samples(tls_server.base_url)
+
+
+def test_a_folder_of_them(tls_server: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("not one")
+    (folder / "5ed36f99.0").write_bytes(Path(tls_server.authority_file).read_bytes())
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    assert_samples(tls_server.base_url)

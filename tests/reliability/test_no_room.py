@@ -32,9 +32,7 @@ def launch_alone(launch: Launch, temporary: Path) -> Callable[..., Program]:
 
     def start(code: str, sidecar: bool | str) -> Program:
         os.chown(temporary, user, user)
-        return launch(
-            code, command=become(user), sidecar=sidecar, variables={"TOKIO_WORKER_THREADS": "2", "HOME": "/"}
-        )
+        return launch(code, command=become(user), sidecar=sidecar, variables={"HOME": "/"})
 
     return start
 

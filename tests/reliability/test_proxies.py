@@ -91,7 +91,9 @@ def test_an_error_names_the_proxy_and_not_its_password(
 
 
 @pytest.mark.usefixtures("host")
-@pytest.mark.parametrize(("scheme", "refusal"), [("http", "407 .*who are you"), ("https", "unsuccessful")])
+@pytest.mark.parametrize(
+    ("scheme", "refusal"), [("http", "407 .*who are you"), ("https", "the proxy refuses")]
+)
 def test_a_refusal_of_the_proxy_names_it(
     monkeypatch: pytest.MonkeyPatch, proxy: ForwardProxy, scheme: str, refusal: str
 ) -> None:

@@ -50,7 +50,7 @@ def test_in_process_the_engine_waits_its_turn(launch: Launch) -> None:
     program.expect("sampled")
 
     theirs = policies(program.pid)
-    assert theirs.pop("tokio-rt-worker") == {os.SCHED_BATCH}
+    assert theirs.pop("tinker-http") == {os.SCHED_BATCH}
     assert os.sched_getscheduler(program.pid) == os.SCHED_OTHER  # The main thread.
     program.go_on()
     program.assert_ends_well()

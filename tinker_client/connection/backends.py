@@ -26,7 +26,7 @@ _backends: dict[SubprocessSampling, Backend] = {}
 _exiting = False
 _forks = 0
 _http_runtime_lost = False
-"""Whether this is a forked child of a process that used pyqwest, whose threads did not come along: its
+"""Whether this is a forked child of a process that used wreq, whose thread did not come along: its
 requests would wait for ever. An engine of such a process runs in a sidecar, whatever was asked for."""
 _inherited: list[object] = []
 """A forked child's copies of its parent's backends, kept: destructors would touch what is the parent's."""
@@ -140,7 +140,7 @@ def _at_exit() -> None:
 def _after_fork_in_child() -> None:
     global _lock, _exiting, _forks, _http_runtime_lost
     _forks += 1
-    _http_runtime_lost = _http_runtime_lost or "pyqwest" in sys.modules
+    _http_runtime_lost = _http_runtime_lost or "wreq" in sys.modules
     _lock = threading.Lock()
     _exiting = False
     _inherited.extend(_backends.values())

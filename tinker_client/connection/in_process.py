@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import os
 import threading
 from collections import deque
@@ -39,12 +38,9 @@ class InProcessHost:
 
     def __init__(self, backend: Backend) -> None:
         from tinker_sidecar.engine.engine import Engine
-        from tinker_sidecar.engine.http_threads import start_http_threads
+        from tinker_sidecar.engine.http_runtime import start_http_runtime
 
         log_through(run_soon)
-        http_library = logging.getLogger("pyqwest")
-        if http_library.level == logging.NOTSET:
-            http_library.setLevel(logging.WARNING)  # It has two lines for each request.
         self._backend = backend
         self._watcher: GilWatcher | None = None
         self._inbox: deque[Message] = deque()
@@ -56,7 +52,7 @@ class InProcessHost:
         self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
         try:
             fill_standard_descriptors()
-            start_http_threads(besides=1)
+            start_http_runtime(besides=1)
             self._loop = new_event_loop()
             try:
                 self._engine: Engine = Engine(self._deliver, os.getpid(), backend.watching)

@@ -12,7 +12,6 @@ from time import monotonic, sleep
 import msgspec
 
 from tinker_client.connection.meeting_place import MeetingPlace, NotSharedError
-from tinker_client.connection.sidecar_process import HTTP_THREADS
 from tinker_client.connection.socket_folder import remove_left_folders
 from tinker_client.errors import SidecarStartupError
 from tinker_sidecar.ipc.shared import ATTACH, EXITING, LOG, LONGEST_LINE, Attach, Attached, HubHello, Started
@@ -170,13 +169,7 @@ def _start(place: MeetingPlace, linger: float) -> None:
         (place.folder / ATTACH).unlink()
     try:
         with (place.folder / LOG).open("wb") as log:
-            child = ChildProcess(
-                "tinker_sidecar.hub",
-                errors=log,
-                variables=MEMORY_VARIABLES,
-                defaults=HTTP_THREADS,
-                only=_KEPT,
-            )
+            child = ChildProcess("tinker_sidecar.hub", errors=log, variables=MEMORY_VARIABLES, only=_KEPT)
     except (OSError, RuntimeError) as error:
         raise SidecarStartupError(f"cannot start a shared sidecar: {error}") from error
     place.count_start()

@@ -15,15 +15,12 @@ from tinker_sidecar.processes.child import ChildProcess, last_words
 from tinker_sidecar.processes.exits import remove_folder
 from tinker_sidecar.system import MEMORY_VARIABLES, can_borrow
 
-__all__ = ["HTTP_THREADS", "SidecarProcess"]
+__all__ = ["SidecarProcess"]
 
 _READY_TIMEOUT = 30.0
 _EXIT_TIMEOUT = 1.0
 _GREETING = b'{"error":'
 """How a `Greeting` begins; what else a Python may print when it starts does not."""
-HTTP_THREADS = {"TOKIO_WORKER_THREADS": "1"}
-"""For pyqwest: what one thread receives is more than one interpreter can use, and each further thread (by
-default one a core) makes every response dearer."""
 
 
 class SidecarProcess:
@@ -80,9 +77,7 @@ class SidecarProcess:
 
     def _start(self) -> ChildProcess:
         with create_locked_log(self.folder) as log:
-            return ChildProcess(
-                "tinker_sidecar", errors=log, variables=MEMORY_VARIABLES, defaults=HTTP_THREADS
-            )
+            return ChildProcess("tinker_sidecar", errors=log, variables=MEMORY_VARIABLES)
 
     def _greet(self) -> None:
         hello = Hello(self.folder, self.secret, os.getpid(), can_borrow(), self._watching)

@@ -64,7 +64,7 @@ class Account:
         limit: int | None = None,
     ) -> Response:
         """One POST with the credential, once more with a new one if that was refused."""
-        token = await self.auth.token()
+        token = self.auth.plain_key or await self.auth.token()
         response = await self.http.post(route, body, token, headers, lane, limit)
         if response.status == 401 and self.auth.refused(token, response.challenge):
             response = await self.http.post(route, body, await self.auth.token(), headers, lane, limit)
@@ -103,7 +103,7 @@ class Account:
         if not self._users:
             self._forget()
             await self.auth.close()
-            await self.http.close()
+            self.http.close()
 
 
 _Key = tuple[object, ...]

@@ -59,6 +59,11 @@ class Auth:
         if prefer_command and self._command is not None and not (self._key or "").startswith("eyJ"):
             self._key = None
 
+    @property
+    def plain_key(self) -> str | None:
+        """The key, if that is what every request shows the server."""
+        return None if self._exchange else self._key
+
     async def token(self) -> str | None:
         """What the next request shows the server: a JWT if keys are exchanged for those, or else the key."""
         if not self._exchange:

@@ -77,7 +77,7 @@ class Capacity:
     def place(self, under_way: Callable[[], int]) -> Place:
         """A place for a request that comes now, behind all that have come before.
 
-        `under_way` says how many requests may be sent before one of them is answered.
+        `under_way` says how many requests keep the server busy before one of them is answered.
         """
         return Place(self, next(self._tickets), under_way)
 

@@ -30,6 +30,8 @@ class Clock:
         self._next_look: float | None = None
         self._hold = self._last = (0.0, 0.0)
         """From when to when somebody held the GIL last, and from when to when the engine was late last."""
+        self._over = 0.0
+        """When all that came meanwhile has been dealt with."""
 
     def lateness(self, since: float, now: float) -> float:
         """How much of the time from `since` until `now` was likely spent on the wait for the GIL.
@@ -37,6 +39,8 @@ class Clock:
         Once the GIL is there, all that has come meanwhile is dealt with, which takes a while, too.
         """
         self._check(now)
+        if now > self._over:
+            return 0.0
         return max(_share_of(self._hold, since, now), _share_of(self._last, since, now))
 
     def start(self) -> None:
@@ -51,6 +55,7 @@ class Clock:
             if lateness >= self._HOLD:
                 goes_on = began - self._hold[1] <= self._TURN
                 self._hold = (self._hold[0] if goes_on else began), now
+            self._over = max(_over(self._hold), _over(self._last))
             self._next_look = now + self._EVERY
             self._on_late(lateness)
 
@@ -69,6 +74,12 @@ class Clock:
 def _share_of(wait: tuple[float, float], since: float, now: float) -> float:
     """How much of the time from `since` until `now` was part of `wait`, or of what had to be done then."""
     began, ended = wait
-    if since >= ended or now - ended > ended - began:
+    if since >= ended or now > _over(wait):
         return 0.0
     return min(ended - began, now - since)
+
+
+def _over(wait: tuple[float, float]) -> float:
+    """To deal with what has come during `wait` may take as long again."""
+    began, ended = wait
+    return ended + (ended - began)

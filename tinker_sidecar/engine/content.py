@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
+
+from wreq import Response
 
 from tinker_sidecar.engine.failures import invalid_response
 
@@ -15,13 +16,18 @@ ACCEPTED = "gzip"
 _GZIP_HEADER = zlib.MAX_WBITS | 16
 
 
-async def received(pieces: AsyncIterator[bytes | bytearray | memoryview], limit: int, place: str) -> bytes:
+async def received(answer: Response, limit: int, place: str) -> bytes:
     """All of a body that is still on its way; `EngineError` as soon as there are more than `limit` bytes."""
+    if answer.content_length is not None and answer.content_length <= limit:
+        return bytes(await answer.bytes())  # In one go, which takes half the processor time.
     content = bytearray()
-    async for piece in pieces:
-        content += piece
-        if len(content) > limit:
-            raise _too_long(limit, place)
+    async with answer:
+        async for piece in answer.stream():
+            if isinstance(piece, memoryview):  # The rest are headers that come at the end.
+                content += piece
+            if len(content) > limit:
+                await answer.close()
+                raise _too_long(limit, place)
     return bytes(content)
 
 

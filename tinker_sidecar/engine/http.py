@@ -1,4 +1,4 @@
-"""HTTP to one Tinker server: the one place that knows which HTTP library we use."""
+"""HTTP to one Tinker server."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import base64
 import itertools
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from enum import Enum, auto
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from pyqwest import Client, Headers, HTTPTransport, ReadError, RemoteProtocolError, Request, WriteError
+from wreq import Method
 
 from tinker_sidecar import __version__
+from tinker_sidecar.addresses import without_final_dot
 from tinker_sidecar.credentials import fits_header, without_password
 from tinker_sidecar.engine.content import ACCEPTED, received, unpacked
 from tinker_sidecar.engine.failures import (
@@ -26,10 +27,10 @@ from tinker_sidecar.engine.failures import (
     status_error,
     timeout_error,
 )
+from tinker_sidecar.engine.http_client import Connections, header, reason, seconds_silent
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.outage import Outage
 from tinker_sidecar.engine.pace import Pace
-from tinker_sidecar.engine.transports import open_transport
 from tinker_sidecar.engine.turns import PollTurns
 from tinker_sidecar.ipc.protocol import Failure
 from tinker_sidecar.system.descriptors import descriptor_limit
@@ -59,8 +60,8 @@ _LIMITS = {
 _USUAL_LIMIT = 4 * _MIB
 
 _FREQUENT = ("asample", "retrieve_future")
-"""The two requests that make a sample. Their answers are read by the HTTP library in one go, which takes half
-the processor time, and only then measured."""
+"""The two requests that make a sample. Their answers are read in one go even if the server does not say how
+long they are, and only then measured."""
 
 _NO_ANSWER = ("APIConnectionError", "APITimeoutError")
 """Kinds of failure."""
@@ -82,6 +83,8 @@ class Lane(Enum):
     """A long poll ends after about 45 s; a server that holds longer is asked anew."""
     HEARTBEAT = auto()
 
+    __hash__ = object.__hash__  # That of enumerations is Python, and is asked for four times a sample.
+
     @property
     def silence(self) -> float:
         """Seconds that the server may be silent before a request counts as lost."""
@@ -99,7 +102,7 @@ _POLLS_SHARE = 0.25
 """Of the descriptors, for the polls of samplers that have one for all their requests: half of the lane's."""
 
 
-class Response(NamedTuple):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """What the server answered, whatever its status."""
 
     status: int
@@ -148,8 +151,7 @@ class Http:
         self._proxy = proxy
         self._authorities = authorities
         self._through = "" if proxy is None else f" through the proxy {without_password(proxy)}"
-        self._lanes: dict[Lane, HTTPTransport] = {}
-        self._clients: dict[Lane, Client] = {}
+        self._lanes: dict[Lane, Connections] = {}
         self._idempotency_prefix = os.urandom(8).hex()
         self._counter = itertools.count()
         self._pace = pace
@@ -162,7 +164,7 @@ class Http:
         )
         """Whose turn it is to poll for all requests of a sampler."""
 
-    async def post(
+    def post(
         self,
         route: str,
         body: bytes,
@@ -170,7 +172,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         lane: Lane = Lane.OTHER,
         limit: int | None = None,
-    ) -> Response:
+    ) -> Awaitable[Response]:
         """Send one POST and return whatever the server answers.
 
         Raises `EngineError` when nothing came back, or more than `limit` bytes (default: by `route`).
@@ -183,18 +185,18 @@ class Http:
             sent["x-api-key"] = token
         if headers is not None:
             sent.update(headers)
-        return await self._request("POST", route, sent, body, lane, limit)
+        return self._request(Method.POST, route, sent, body, lane, limit)
 
-    async def get(self, route: str, token: str | None) -> Response:
+    def get(self, route: str, token: str | None) -> Awaitable[Response]:
         """Send one GET, as `post` does."""
         sent = dict(self._headers)
         if token is not None:
             sent["x-api-key"] = token
-        return await self._request("GET", route, sent, None, Lane.OTHER)
+        return self._request(Method.GET, route, sent, None, Lane.OTHER)
 
     async def _request(  # noqa: C901  # Twice a sample: a call for each of its parts would add up.
         self,
-        method: str,
+        method: Method,
         route: str,
         headers: dict[str, str],
         body: bytes | None,
@@ -220,15 +222,14 @@ class Http:
                 if not outage.is_looking:
                     outage.look_again()
             # After the waits: `renew` may have come meanwhile.
-            client = self._clients.get(lane) or self._open(lane)
-            if route in _FREQUENT:
-                answer = await client.execute(method, url, headers, body)
-                status, received_headers, content = answer.status, answer.headers, answer.content
-            else:
-                request = Request(method, url, Headers(headers.items()), body)
-                async with await self._lanes[lane].execute(request) as response:
-                    status, received_headers = response.status, response.headers
-                    content = await received(response.content, limit, place)
+            connections = self._lanes.get(lane) or self._open(lane)
+            with connections.client() as client:
+                answer = await client.request(method, url, headers=headers, body=body)
+                status, received_headers = answer.status.as_int(), answer.headers
+                if route in _FREQUENT:
+                    content = bytes(await answer.bytes())
+                else:
+                    content = await received(answer, limit, place)
             answered = status == 200
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
             failure = self._failure(error, place, headers, lane)
@@ -248,54 +249,45 @@ class Http:
         if outage.since is not None:
             outage.end()
         self._doubt = ""
-        encoding = received_headers.get("content-encoding", "")
+        encoding = header(received_headers, "content-encoding")
         if encoding or len(content) > limit:
             content = unpacked(content, encoding, limit, place)
-        return Response(
-            status,
-            received_headers.get("content-type", ""),
-            content,
-            received_headers.get("www-authenticate", ""),
-            received_headers.get("retry-after", ""),
-            place,
-        )
+        challenge = retry_after = ""
+        if not answered:
+            challenge = header(received_headers, "www-authenticate")
+            retry_after = header(received_headers, "retry-after")
+        content_type = header(received_headers, "content-type")
+        return Response(status, content_type, content, challenge, retry_after, place)
 
     def _failure(self, error: Exception, place: str, headers: Mapping[str, str], lane: Lane) -> EngineError:
         """What an exception of the HTTP library means. Its own words may quote a header or a password."""
         if isinstance(error, EngineError):
             return error
-        if isinstance(error, TimeoutError):
-            return timeout_error(f"no answer from {place} within {lane.silence:.0f} s{self._doubt}")
-        if isinstance(error, (ConnectionError, ReadError, WriteError, RemoteProtocolError)):
-            return connection_error(f"cannot reach {place}: {_reason(error)}{self._doubt}")
-        name = type(error).__name__
-        return _unsendable(headers) or connection_error(f"cannot reach {place}: {name} in the HTTP library")
+        if (seconds := seconds_silent(error, lane.silence)) is not None:
+            return timeout_error(f"no answer from {place} within {seconds:.0f} s{self._doubt}")
+        return _unsendable(headers) or connection_error(f"cannot reach {place}: {reason(error)}{self._doubt}")
 
-    def _open(self, lane: Lane) -> Client:
-        self._lanes[lane] = transport = open_transport(
-            self._root, self._proxy, self._authorities, lane.silence
-        )
-        self._clients[lane] = client = Client(transport)
-        return client
+    def _open(self, lane: Lane) -> Connections:
+        self._lanes[lane] = opened = Connections(self._root, self._proxy, self._authorities, lane.silence)
+        return opened
 
-    def short_requests_at_once(self) -> int:
-        """How many requests on the lane `SHORT` are sent before one of them is answered."""
-        return self._pace.at_once
+    def short_requests_needed(self) -> int:
+        """How many requests on the lane `SHORT` are open at once to keep the server busy."""
+        return self._pace.needed
 
     def has_answered(self) -> bool:
         """Whether there has ever been an answer, of whatever kind."""
         return not self._doubt
 
-    async def renew(self, lane: Lane) -> None:
+    def renew(self, lane: Lane) -> None:
         """Start over with new connections: some proxies poison the ones that are open."""
-        self._clients.pop(lane, None)
-        if transport := self._lanes.pop(lane, None):
-            await transport.aclose()
+        if connections := self._lanes.pop(lane, None):
+            connections.close()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close all connections."""
         for lane in list(self._lanes):
-            await self.renew(lane)
+            self.renew(lane)
 
 
 def _descriptors() -> int:
@@ -311,10 +303,10 @@ def _rooms(descriptors: int) -> dict[Lane, Budget]:
 
 def _apart(base_url: str) -> tuple[str, dict[str, str]]:
     """`base_url` without `user:password@`, and the header that takes their place."""
-    parts = urlsplit(base_url)
+    parts = urlsplit(without_final_dot(base_url))
     user_info, at, server = parts.netloc.rpartition("@")
     if not at:
-        return base_url, {}
+        return parts.geturl(), {}
     basic = base64.b64encode(unquote(user_info).encode()).decode()
     return parts._replace(netloc=server).geturl(), {"authorization": f"Basic {basic}"}
 
@@ -326,13 +318,3 @@ def _unsendable(headers: Mapping[str, str]) -> EngineError | None:
             message = f"the header {name!a} cannot be sent: its value must be one line of printable ASCII"
             return EngineError(Failure("TinkerError", message))
     return None
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong at the bottom: the library's text names the URL and each layer above it."""
-    reason = str(error).rsplit("): ", 1)[-1] or type(error).__name__
-    if reason.endswith("InvalidContentType"):  # Of a TLS record, that is.
-        reason += " (does the server speak TLS? If not, its address begins with http://)"
-    if reason.endswith("UnknownIssuer"):
-        reason += " (SSL_CERT_FILE may name a file with the certificates of the authorities to trust)"
-    return reason

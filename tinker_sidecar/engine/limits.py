@@ -19,21 +19,24 @@ class Budget:
     def __init__(self, size: int) -> None:
         self.size = size
         self.used = 0
+        self._waits = 0
+        """How many are in the queue, which takes longer to ask."""
         self._queue: FairQueue[tuple[int, asyncio.Future[None]]] = FairQueue()
 
     @property
     def waiting(self) -> int:
         """How many wait their turn."""
-        return len(self._queue)
+        return self._waits
 
     async def take(self, amount: int) -> int:
         """Wait for `amount` units; returns what was taken, to be given back."""
         amount = min(amount, self.size)
-        if not self._queue and self.used + amount <= self.size:
+        if not self._waits and self.used + amount <= self.size:
             self.used += amount
             return amount
         turn = asyncio.get_running_loop().create_future()
         self._queue.put((amount, turn))
+        self._waits += 1
         try:
             await turn
         except asyncio.CancelledError:
@@ -45,7 +48,7 @@ class Budget:
     def give_back(self, amount: int) -> None:
         """Return what `take` gave, to whoever waits for it."""
         self.used -= amount
-        while self._queue:
+        while self._waits:
             wanted, turn = self._queue.first()
             if not turn.done():
                 if self.used + wanted > self.size:
@@ -53,6 +56,7 @@ class Budget:
                 self.used += wanted
                 turn.set_result(None)
             self._queue.pop()
+            self._waits -= 1
 
     def hold(self, amount: int) -> _Hold:
         """`async with` this share taken."""

@@ -10,13 +10,14 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """Opens no more requests at once than it takes to keep a server busy.
+    """Opens no more requests at once than it takes to keep a server, and the way to it, busy.
 
     By Little's law a rate needs as many open requests as it has arrivals during one answer: a few where
-    a server is near, hundreds across an ocean. More only cost: each open request has a connection of its
-    own in HTTP/1, and the HTTP library a thread for each answer that waits for our GIL. How far away the
-    server is shows while few requests are open: with many, even the fastest answer has queued behind
-    others, which would ask for more still. So it is measured with few, and again every half minute.
+    a server is near, hundreds across an ocean. Those few would wait for one another, here and there, while
+    one more hundred costs nothing; beyond that they do cost, as each has a connection of its own in HTTP/1.
+    How far away the server is shows while few requests are open: with many, even the fastest answer has
+    queued behind others, which would ask for more still. So it is measured with few, and again every half
+    minute.
     """
 
     _RATE = 10_000.0
@@ -24,11 +25,14 @@ class Pace:
     _MEASURING = 8
     """How many to have open until twice as many have been answered."""
     _EVERY = 30.0
+    _FEW = 32
 
-    def __init__(self, least: int = 32) -> None:
+    def __init__(self, least: int = 128) -> None:
         self._least = least
         """Open at once, however near the server is."""
         self._slots = Budget(self._MEASURING)
+        self.needed = self._MEASURING
+        """How many open requests keep the server busy, but for what one waits for another here."""
         self._since = monotonic()
         self._fastest = float("inf")
         self._seen = 0
@@ -38,11 +42,6 @@ class Pace:
     def is_crowded(self) -> bool:
         """Whether requests wait to be opened: there are more than the server, or we, can keep up with."""
         return self._entering > 0
-
-    @property
-    def at_once(self) -> int:
-        """How many requests may be open now."""
-        return self._slots.size
 
     async def enter(self) -> float:
         """Wait for a turn; returns when it came, for `leave`."""
@@ -60,8 +59,10 @@ class Pace:
             self._fastest = min(self._fastest, now - entered)
             self._seen += 1
             if self._seen >= 2 * self._MEASURING:
-                self._slots.size = min(self._MOST, max(self._least, round(self._RATE * self._fastest)))
+                few = min(self._FEW, self._least)
+                self.needed = min(self._MOST, max(few, round(self._RATE * self._fastest)))
+                self._slots.size = max(self._least, self.needed)
         if now - self._since > self._EVERY:
-            self._slots.size = self._MEASURING
+            self._slots.size = self.needed = self._MEASURING
             self._since, self._fastest, self._seen = now, float("inf"), 0
         self._slots.give_back(1)

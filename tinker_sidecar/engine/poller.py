@@ -244,8 +244,8 @@ class FuturesPoller:
         if self._open is not None:
             self._keep_or_end(self._open)
         elif self._rest is not None:
-            if not self._rest.done() and (self._wants_news or self._due() < self._rests_until):
-                self._rest.set_result(None)
+            if self._wants_news or self._due() < self._rests_until:
+                self._rest_no_more()
         elif self._may_begin and (self._wants_news or self._due() < math.inf):
             # It outlives the program that it is begun for, if others poll, too.
             step = go_on("polls for finished requests", self._step)
@@ -288,13 +288,19 @@ class FuturesPoller:
 
     async def _rest_until(self, due: float) -> None:
         """Wait until then, or until there is something to do before."""
-        self._rest, self._rests_until = asyncio.get_running_loop().create_future(), due
+        loop = asyncio.get_running_loop()
+        self._rest, self._rests_until = loop.create_future(), due
+        # A thousand samplers rest once for each few of their requests: a `Timeout` would take longer.
+        timer = loop.call_later(due - monotonic(), self._rest_no_more)
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(due - monotonic()):
-                    await self._rest
+            await self._rest
         finally:
+            timer.cancel()
             self._rest = None
+
+    def _rest_no_more(self) -> None:
+        if self._rest is not None and not self._rest.done():
+            self._rest.set_result(None)
 
     async def _reset_cursor(self, _: EngineError) -> None:
         self._cursor = self._reported_cursor = 0

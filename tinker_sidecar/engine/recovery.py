@@ -334,13 +334,17 @@ class Recovery:
         self._retries = retries
         self._remedies = remedies
 
-    async def run(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    async def run(self, attempt: Callable[[], Awaitable[_T]], failed: EngineError | None = None) -> _T:
         """What `attempt` returns, once it does; or else the last `EngineError` it raised.
 
-        Any other exception, cancellation among them, ends this at once.
+        Any other exception, cancellation among them, ends this at once. `failed` is what a first attempt has
+        raised already: whoever makes that one without this spares the most of them all that this takes.
         """
         began = monotonic()
         trouble: _Trouble | None = None
+        if failed is not None:
+            trouble = _Trouble(self._policy.delays(), None)
+            await self._overcome(failed, trouble)
         while True:
             try:
                 return await attempt()

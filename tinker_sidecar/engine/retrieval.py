@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 import msgspec
@@ -104,7 +104,12 @@ class Retrieval:
 
     async def _poll(self) -> bytes:
         while True:
-            answer = await self._recovery.run(self._attempt)
+            try:
+                answer = await self._ask_once()
+            except EngineError as error:
+                # The results of others do not wait for it any more.
+                self._session.outbox.expect_no_more(self._journey.sample.request)
+                answer = await self._recovery.run(self._ask_once, error)
             if isinstance(answer, PayloadSize):
                 self._size = max(1, answer.size)
                 self._journey.enter(FETCH)
@@ -116,14 +121,6 @@ class Retrieval:
                 self._tell(Pending("active", None))
                 self._journey.figures[COMPLETION_TOKENS] = answer.tokens
                 return answer.payload
-
-    async def _attempt(self) -> Decoded | Pending | PayloadSize:
-        try:
-            return await self._ask_once()
-        except EngineError:
-            # The results of others do not wait for it any more.
-            self._session.outbox.expect_no_more(self._journey.sample.request)
-            raise
 
     async def _ask_once(self) -> Decoded | Pending | PayloadSize:
         """Ask for the size while that is not known, or else for the result when there is room for it."""
@@ -139,7 +136,7 @@ class Retrieval:
             return answer
         return self._read(await self._post(allow_metadata_only=True))
 
-    async def _post(self, *, allow_metadata_only: bool) -> Response:
+    def _post(self, *, allow_metadata_only: bool) -> Awaitable[Response]:
         headers = {
             "accept": PROTOBUF,
             "x-tinker-request-iteration": str(self._iteration),
@@ -154,7 +151,7 @@ class Retrieval:
             limit = 8 * self._size + (1 << 20)
         else:
             limit = longest_answer(self._journey.spec.spec) or _UNKNOWN_LIMIT
-        return await self._session.post(
+        return self._session.post(
             "retrieve_future", msgspec.json.encode(body), headers, self._lane, min(limit, _MOST_BYTES)
         )
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
@@ -64,7 +64,7 @@ class _SamplerRecord(msgspec.Struct):
     base_model: str | None = None
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True):
     payload: bytes
     """An encoded `SampleResult`."""
     taken: Callable[[], None] | None = None
@@ -226,7 +226,7 @@ class Sampler:
 
     def _place(self) -> Place:
         """A place for one more request, behind all others that the server has yet to take."""
-        return self.session.capacity.place(self.session.http.short_requests_at_once)
+        return self.session.capacity.place(self.session.http.short_requests_needed)
 
     def _is_excused(self) -> bool:
         """Whether requests may wait without end. A server that refuses all of them is told to the user even
@@ -243,7 +243,6 @@ class Sampler:
         """Go on where the result of `retrieval` is `gone` from the server, if that may be."""
         if not self._policy.resamples:
             raise gone.adding(_NOT_RESAMPLED)
-        errors = iter([gone])
 
         async def submit_anew(_: EngineError) -> None:
             nonlocal retrieval
@@ -253,12 +252,10 @@ class Sampler:
             retrieval = await self._submit(place, journey, random.choice(_RESUBMISSIONS))
 
         async def attempt() -> Result:
-            if error := next(errors, None):
-                raise error
             return await self._finish(retrieval)
 
         remedies: dict[Action, Remedy] = {Action.SUBMIT_ANEW: submit_anew}
-        return await Recovery(Route.REQUEST, self._policy, self._retried, remedies).run(attempt)
+        return await Recovery(Route.REQUEST, self._policy, self._retried, remedies).run(attempt, gone)
 
     async def _submit(self, place: Place, journey: Journey, offset: int) -> Retrieval:
         """Have the server take the request under number `offset` of this clone."""
@@ -270,7 +267,10 @@ class Sampler:
             journey.figures[SENT_BYTES] += len(body)
             async with session.prompt_bytes.hold(len(body)):
                 started = monotonic()
-                promise = await self._promised(place, journey, body)
+                try:
+                    promise = await self._dispatch(place, journey, body)
+                except EngineError as error:
+                    promise = await self._dispatch_again(error, place, journey, body)
         journey.request_id = promise.request_id
         journey.enter(SERVER)
         return Retrieval(
@@ -306,8 +306,10 @@ class Sampler:
             return Result(result)
         return Result(result, partial(poller.retrieved, request_id))
 
-    async def _promised(self, place: Place, journey: Journey, body: bytes) -> Promise:
-        """Send `body` until the server takes it."""
+    async def _dispatch_again(
+        self, failed: EngineError, place: Place, journey: Journey, body: bytes
+    ) -> Promise:
+        """Send `body` until the server takes it, if that may be after it has `failed` once."""
         session = self.session
 
         async def back_off(error: EngineError) -> None:
@@ -328,10 +330,10 @@ class Sampler:
             Action.RENEW_CONNECTIONS: self._renew_connections,
         }
         recovery = Recovery(Route.SUBMIT, self._policy, self._retried, remedies)
-        return await recovery.run(partial(self._dispatch, place, journey, body))
+        return await recovery.run(partial(self._dispatch, place, journey, body), failed)
 
     async def _renew_connections(self, _: EngineError) -> None:
-        await self.session.http.renew(Lane.SHORT)
+        self.session.http.renew(Lane.SHORT)
 
     async def _dispatch(self, place: Place, journey: Journey, body: bytes) -> Promise:
         """Send `body` once, when the server has room for it."""

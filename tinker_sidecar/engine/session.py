@@ -165,7 +165,7 @@ class Session:
             raise self._in_doubt(error) from None
 
     async def _renew_connections(self, _: EngineError) -> None:
-        await self.http.renew(Lane.OTHER)
+        self.http.renew(Lane.OTHER)
 
     def _in_doubt(self, error: EngineError) -> EngineError:
         """`error`; with the obvious question, where no Tinker server has been heard of yet."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["read_varint"]
+__all__ = ["MORE", "read_varint"]
 
-_MORE = 0x80
+MORE = 0x80
+"""In a byte that is not the last one of its number; and what a number of one byte is less than."""
 _MOST_BITS = 70
 
 
@@ -15,7 +16,7 @@ def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
     """
     number = bits = 0
     try:
-        while (byte := data[at]) >= _MORE:
+        while (byte := data[at]) >= MORE:
             number |= (byte & 0x7F) << bits
             at += 1
             bits += 7

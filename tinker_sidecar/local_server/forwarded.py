@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tinker_sidecar.local_server.engines.upstream_server import UpstreamError, UpstreamServer
-from tinker_sidecar.recording.forwarding import Upstream, open_upstream
+from tinker_sidecar.recording.forwarding import open_upstream
 
 if TYPE_CHECKING:
     from tinker_sidecar.local_server.recording_layer import RecordingLayer
@@ -21,9 +21,9 @@ class ForwardedApi:
     """That of the server at `base_url`. Its sessions, limits and errors are that server's."""
 
     def __init__(self, base_url: str, recording: RecordingLayer | None) -> None:
-        self._upstream: Upstream = open_upstream(base_url)
+        upstream = open_upstream(base_url)
         self._recording = recording
-        self.app = self._upstream if recording is None else recording.around(self._upstream)
+        self.app = upstream if recording is None else recording.around(upstream)
 
     async def keep_house(self) -> None:
         """Nothing: the server behind this one does."""
@@ -33,7 +33,6 @@ class ForwardedApi:
 
     async def finish(self) -> None:
         """No more requests will come."""
-        await self._upstream.close()
         if self._recording is not None:
             self._recording.close()
 

@@ -38,8 +38,6 @@ class ChildProcess:
         The file that its stderr goes to. The child has a descriptor of its own, so this one may be closed.
     variables
         Set in its environment, whatever this process has there.
-    defaults
-        Set in its environment unless this process has them in its own.
     only
         The names of all that it has of this process's environment. None: everything but keys.
 
@@ -55,7 +53,6 @@ class ChildProcess:
         *arguments: str,
         errors: IO[bytes],
         variables: Mapping[str, str] | None = None,
-        defaults: Mapping[str, str] | None = None,
         only: Collection[str] | None = None,
     ) -> None:
         self._owner = os.getpid()
@@ -67,7 +64,7 @@ class ChildProcess:
             stdin=PIPE,
             stdout=PIPE,
             stderr=errors,
-            env={**(defaults or {}), **module_environment(only), **(variables or {})},
+            env={**module_environment(only), **(variables or {})},
             start_new_session=True,
         )
         assert self._process.stdin is not None

@@ -1,6 +1,6 @@
 """Room for what libraries are about to open, as some do not take no for an answer.
 
-libzmq aborts the process where it gets no thread or descriptor, and the HTTP library waits for ever.
+libzmq and the HTTP library abort the process if they get no thread, and libzmq if it gets no descriptor.
 """
 
 from __future__ import annotations

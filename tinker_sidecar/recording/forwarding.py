@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
-from pyqwest import Client, Headers, HTTPTransport
+from wreq import HeaderMap, Method
 
-from tinker_sidecar.engine.transports import open_transport
+from tinker_sidecar.addresses import without_final_dot
+from tinker_sidecar.engine.http_client import Connections
 
 __all__ = ["Upstream", "open_upstream", "way_to"]
 
@@ -21,28 +22,27 @@ _Message = MutableMapping[str, Any]
 
 _OF_THE_CONNECTION = frozenset(
     (
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"host",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
     )
 )
 """Headers that are not passed on: they are about one connection, and there are two."""
 
 
 class Upstream:
-    """The server whose requests go through `transport` to `base_url`. Keys pass by and are not looked at."""
+    """The server at `base_url`, by these `connections`. Keys pass by and are not looked at."""
 
-    def __init__(self, base_url: str, transport: HTTPTransport) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._transport = transport
-        self._client = Client(transport)
+    def __init__(self, base_url: str, connections: Connections) -> None:
+        self._base_url = without_final_dot(base_url).rstrip("/")
+        self._connections = connections
 
     async def __call__(
         self,
@@ -51,29 +51,33 @@ class Upstream:
         send: Callable[[_Message], Awaitable[None]],
     ) -> None:
         """Answer one request, as ASGI has it."""
+        method: Method | None = getattr(Method, scope["method"], None)
+        if method is None:
+            await _answer(send, 501, [], b"")
+            return
         url = self._base_url + scope["raw_path"].decode("ascii")
         if scope["query_string"]:
             url += "?" + scope["query_string"].decode("ascii")
         body = await _whole(receive)
-        headers = Headers(
-            _passed_on([(a.decode("latin-1"), b.decode("latin-1")) for a, b in scope["headers"]])
-        )
+        headers = HeaderMap()
+        for name, value in _passed_on(scope["headers"]):
+            headers.append(name.decode("latin-1"), value.decode("latin-1"))
         try:
-            answer = await self._client.execute(scope["method"], url, headers, body or None)
+            with self._connections.client() as client:
+                async with await client.request(method, url, headers=headers, body=body or None) as answer:
+                    status, headers = answer.status.as_int(), answer.headers
+                    content = bytes(await answer.bytes())
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
             # Its own words may quote a password in the address. A client tries again, as at any 502.
-            await _answer(send, 502, [("content-type", "application/json")], _unreachable(error))
+            await _answer(send, 502, [(b"content-type", b"application/json")], _unreachable(error))
             return
-        await _answer(send, answer.status, _passed_on(answer.headers.items()), bytes(answer.content))
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._transport.aclose()
+        received = ((bytes(name), bytes(value)) for name, value in headers)
+        await _answer(send, status, _passed_on(received), content)
 
 
 def open_upstream(base_url: str) -> Upstream:
     """The server at `base_url`, by the way that the environment names."""
-    return Upstream(base_url, open_transport(base_url, *way_to(base_url), _SILENCE))
+    return Upstream(base_url, Connections(base_url, *way_to(base_url), _SILENCE))
 
 
 def way_to(base_url: str) -> tuple[str | None, str | None]:
@@ -95,7 +99,7 @@ async def _whole(receive: Callable[[], Awaitable[_Message]]) -> bytes:
     return bytes(body)
 
 
-def _passed_on(headers: Any) -> list[tuple[str, str]]:
+def _passed_on(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in headers if name.lower() not in _OF_THE_CONNECTION]
 
 
@@ -104,9 +108,8 @@ def _unreachable(error: Exception) -> bytes:
 
 
 async def _answer(
-    send: Callable[[_Message], Awaitable[None]], status: int, headers: list[tuple[str, str]], body: bytes
+    send: Callable[[_Message], Awaitable[None]], status: int, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    encoded.append((b"content-length", b"%d" % len(body)))
+    encoded = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

@@ -14,12 +14,13 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 import msgspec
-from pyqwest import Client, HTTPTransport
+from wreq import Method
 
+from tinker_sidecar.addresses import without_final_dot
 from tinker_sidecar.credentials import without_password
 from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.http_client import NOT_CONNECTED, Connections, header
 from tinker_sidecar.engine.retry_after import seconds_to_wait
-from tinker_sidecar.engine.transports import open_transport
 from tinker_sidecar.local_server.engines import Refusal
 from tinker_sidecar.pauses import delays
 from tinker_sidecar.recording.forwarding import way_to
@@ -84,12 +85,11 @@ class UpstreamServer:
     def __init__(self, name: str, base_url: str, api_key: str | None = None) -> None:
         self.name = name
         self.place = without_password(base_url)
-        self._base_url = base_url.rstrip("/")
+        self._base_url = without_final_dot(base_url).rstrip("/")
         self._headers = {"content-type": "application/json"}
         if api_key is not None:
             self._headers["authorization"] = f"Bearer {api_key}"
-        self._transport: HTTPTransport | None = None
-        self._client: Client | None = None
+        self._connections: Connections | None = None
         allow_many_descriptors()
         # Without TLS each request takes a connection. The other half is for our own clients.
         self._room = asyncio.Semaphore(max(16, (descriptor_limit() or 1 << 20) // 2))
@@ -107,11 +107,11 @@ class UpstreamServer:
 
     async def get(self, path: str) -> bytes:
         """What the server answers to a GET. Raises `UpstreamError`, at once."""
-        return await self._once("GET", path, None)
+        return await self._once(Method.GET, path, None)
 
     async def post(self, path: str, body: Any) -> bytes:
         """What the server answers to a POST. Raises `UpstreamError`, at once."""
-        return await self._once("POST", path, msgspec.json.encode(body))
+        return await self._once(Method.POST, path, msgspec.json.encode(body))
 
     async def ask(self, path: str, body: Any) -> bytes:
         """What the server answers to a POST, however long it is away or refuses to take it.
@@ -124,7 +124,7 @@ class UpstreamServer:
         broken = 0
         while True:
             async with self._room:
-                outcome = await self._attempt("POST", path, encoded)
+                outcome = await self._attempt(Method.POST, path, encoded)
             if isinstance(outcome, bytes):
                 self._succeeded()
                 return outcome
@@ -142,23 +142,22 @@ class UpstreamServer:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._transport is not None:
-            await self._transport.aclose()
-        self._transport = self._client = None
+        if self._connections is not None:
+            self._connections.close()
 
-    async def _once(self, method: str, path: str, body: bytes | None) -> bytes:
+    async def _once(self, method: Method, path: str, body: bytes | None) -> bytes:
         outcome = await self._attempt(method, path, body)
         if isinstance(outcome, bytes):
             return outcome
         raise UpstreamError(outcome.status, outcome.reason)
 
-    async def _attempt(self, method: str, path: str, body: bytes | None) -> bytes | _Setback:
+    async def _attempt(self, method: Method, path: str, body: bytes | None) -> bytes | _Setback:
         try:
             answer = await self._send(method, path, body)
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
             # Its own words may quote a password in the address; those of `EngineError` do not.
             why = str(error) if isinstance(error, EngineError) else type(error).__name__
-            under_way = not isinstance(error, (EngineError, ConnectionError))
+            under_way = not isinstance(error, (EngineError, *NOT_CONNECTED))
             return _Setback(503, f"does not answer ({why})", was_under_way=under_way)
         if answer.status == 200:
             return answer.content
@@ -171,15 +170,17 @@ class UpstreamServer:
             return _Setback(told, reason, seconds_to_wait(answer.retry_after, self.place))
         raise UpstreamError(answer.status, reason)
 
-    async def _send(self, method: str, path: str, body: bytes | None) -> _UpstreamAnswer:
-        if self._client is None:
+    async def _send(self, method: Method, path: str, body: bytes | None) -> _UpstreamAnswer:
+        if self._connections is None:
             # A sample takes as long as it takes, and is answered when it is whole. A server that has gone
             # without a word is noticed by the probes of TCP.
             url = self._base_url
-            self._transport = open_transport(url, *way_to(url), silence=None, longest=None, idle=_IDLE)
-            self._client = Client(self._transport)
-        answer = await self._client.execute(method, self._base_url + path, self._headers, body)
-        return _UpstreamAnswer(answer.status, bytes(answer.content), answer.headers.get("retry-after", ""))
+            self._connections = Connections(url, *way_to(url), silence=None, longest=None, idle=_IDLE)
+        url = self._base_url + path
+        with self._connections.client() as client:
+            async with await client.request(method, url, headers=self._headers, body=body) as answer:
+                content = bytes(await answer.bytes())
+                return _UpstreamAnswer(answer.status.as_int(), content, header(answer.headers, "retry-after"))
 
     async def _wait(self, setback: _Setback) -> None:
         """Wait until it is worth while to ask again, among those who wait for that."""
