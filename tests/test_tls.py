@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -91,21 +91,30 @@ def test_http2_with_a_verified_server(tls_server: TlsServer, monkeypatch: pytest
     assert tls_server.versions() == {"2"}
 
 
+@pytest.fixture
+def log_of(
+    tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """What a server with these options tells of so many requests, all asked for at once."""
+
+    def log_of(requests: int, **options: Any) -> dict[str, Any]:
+        server = TlsServer(tmp_path, unused_port, **options)
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.authority_file))
+        with ExitStack() as stack:
+            stack.enter_context(server.process)
+            stack.callback(server.process.kill)
+            client = stack.enter_context(ServiceClient(base_url=server.base_url, api_key="tml-tests"))
+            sample(client, requests)
+            return server.log()
+
+    return log_of
+
+
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("common_poll", [True, False])
-def test_no_request_waits_behind_a_poll(
-    tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch, *, common_poll: bool
-) -> None:
+def test_no_request_waits_behind_a_poll(log_of: Callable[..., dict[str, Any]], *, common_poll: bool) -> None:
     """Not even if there are more than a connection takes: all have come before the first result is there."""
-    flags = {"sample_use_retrieve_futures": common_poll}
-    server = TlsServer(tmp_path, unused_port, latency=8.0, streams=100, **flags)
-    monkeypatch.setenv("SSL_CERT_FILE", str(server.authority_file))
-    with ExitStack() as stack:
-        stack.enter_context(server.process)
-        stack.callback(server.process.kill)
-        client = stack.enter_context(ServiceClient(base_url=server.base_url, api_key="tml-tests"))
-        sample(client, 250)
-        log = server.log()
+    log = log_of(250, latency=8.0, streams=100, sample_use_retrieve_futures=common_poll)
     polls = log["most_at_once"]["retrieve_futures" if common_poll else "retrieve_future"]
     assert polls == (1 if common_poll else 250)
     submissions = [request for request in log["requests"] if request["route"] == "asample"]
@@ -116,18 +125,9 @@ def test_no_request_waits_behind_a_poll(
 
 
 @pytest.mark.usefixtures("host")
-def test_a_server_that_takes_few_at_once_is_not_sent_more(
-    tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_takes_few_at_once_is_not_sent_more(log_of: Callable[..., dict[str, Any]]) -> None:
     """Not even before it has said how many: it would end the connection, and all that was sent on it."""
-    server = TlsServer(tmp_path, unused_port, streams=5)
-    monkeypatch.setenv("SSL_CERT_FILE", str(server.authority_file))
-    with ExitStack() as stack:
-        stack.enter_context(server.process)
-        stack.callback(server.process.kill)
-        client = stack.enter_context(ServiceClient(base_url=server.base_url, api_key="tml-tests"))
-        sample(client, 200)
-        routes = [request["route"] for request in server.log()["requests"]]
+    routes = [request["route"] for request in log_of(200, streams=5)["requests"]]
     assert routes.count("asample") == 200
 
 

@@ -40,11 +40,11 @@ async def _serve(hello: Hello) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
     try:
         # Imported after the cheap part of start-up has had its chance to fail early.
-        from tinker_sidecar.engine.http_runtime import start_http_runtime
+        from tinker_sidecar.engine.http_runtime import http_runtime
         from tinker_sidecar.serving import Doors, ServedEngine
         from tinker_sidecar.set_up import ZMQ_THREADS, set_up_logging, spare_the_collector, take_level
 
-        start_http_runtime(besides=ZMQ_THREADS)
+        http_runtime(besides=ZMQ_THREADS)
         served = ServedEngine(
             Doors(), hello.folder, hello.secret, hello.parent, hello.watching, borrows=hello.borrows
         )

@@ -26,7 +26,7 @@ import uvloop
 
 from tinker_sidecar.engine.account import Accounts
 from tinker_sidecar.engine.fair_queue import program
-from tinker_sidecar.engine.http_runtime import start_http_runtime
+from tinker_sidecar.engine.http_runtime import http_runtime
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.pace import Pace
 from tinker_sidecar.ipc.shared import (
@@ -312,7 +312,7 @@ def main() -> None:
 
 async def _serve(hello: HubHello) -> None:
     try:
-        start_http_runtime(besides=ZMQ_THREADS)
+        http_runtime(besides=ZMQ_THREADS)
         hub = Hub(hello.folder, hello.linger)
         has_started = asyncio.Event()
         running = asyncio.create_task(hub.run(has_started))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.client.recorder import recording
-from tests.conformance.scenarios import SCENARIOS
+from tests.conformance.scenarios import SCENARIOS, World
 from tests.official.environment import WAYS, expected, last_line, report, run
 from tinker_client.local_server import LocalServer, start_local_server
 from tinker_sidecar.local_server.engines.sim import BASE_MODEL, expected_tokens
@@ -29,7 +29,7 @@ BEHAVIOUR = Path(__file__).with_name("behaviour.py")
 TOKENIZER_NAMES = Path(__file__).with_name("tokenizer_names.py")
 OBJECTS = Path(__file__).parents[1] / "types" / "test_official_objects.py"
 CONFORMANCE = Path(__file__).parents[1] / "conformance" / "run.py"
-ADAPTER = "tinker://run-1/weights/7"
+ADAPTER = World._field_defaults["adapter"]
 
 TOKENS = expected_tokens(range(100, 110), 5, 0, 8)
 BY_SIDECAR = ["sidecar", TOKENS]

@@ -38,7 +38,7 @@ class InProcessHost:
 
     def __init__(self, backend: Backend) -> None:
         from tinker_sidecar.engine.engine import Engine
-        from tinker_sidecar.engine.http_runtime import start_http_runtime
+        from tinker_sidecar.engine.http_runtime import http_runtime
 
         log_through(run_soon)
         self._backend = backend
@@ -52,7 +52,7 @@ class InProcessHost:
         self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
         try:
             fill_standard_descriptors()
-            start_http_runtime(besides=1)
+            http_runtime(besides=1)
             self._loop = new_event_loop()
             try:
                 self._engine: Engine = Engine(self._deliver, os.getpid(), backend.watching)

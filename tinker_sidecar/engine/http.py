@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import itertools
 import os
 import re
@@ -18,6 +19,7 @@ from wreq import Method
 from tinker_sidecar import __version__
 from tinker_sidecar.addresses import without_final_dot
 from tinker_sidecar.credentials import fits_header, without_password
+from tinker_sidecar.engine.certificates import trusted_authorities
 from tinker_sidecar.engine.content import ACCEPTED, received, unpacked
 from tinker_sidecar.engine.failures import (
     IS_BASE_URL_RIGHT,
@@ -149,7 +151,8 @@ class Http:
         )
         self._root = address + API
         self._proxy = proxy
-        self._authorities = authorities
+        # Its lanes read them once: that takes 10 ms and more.
+        self._trusted = functools.cache(functools.partial(trusted_authorities, authorities))
         self._through = "" if proxy is None else f" through the proxy {without_password(proxy)}"
         self._lanes: dict[Lane, Connections] = {}
         self._idempotency_prefix = os.urandom(8).hex()
@@ -268,7 +271,7 @@ class Http:
         return _unsendable(headers) or connection_error(f"cannot reach {place}: {reason(error)}{self._doubt}")
 
     def _open(self, lane: Lane) -> Connections:
-        self._lanes[lane] = opened = Connections(self._root, self._proxy, self._authorities, lane.silence)
+        self._lanes[lane] = opened = Connections(self._root, self._proxy, self._trusted, lane.silence)
         return opened
 
     def short_requests_needed(self) -> int:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from time import monotonic
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
-from wreq import CertStore, Client, DnsOptions, HeaderMap, Http2Options, Proxy, exceptions
+from wreq import CertStore, Client, DnsOptions, HeaderMap, Http2Options, Method, Proxy, exceptions
 from wreq.redirect import Policy
 
-from tinker_sidecar.engine.certificates import trusted_authorities
 from tinker_sidecar.engine.http_runtime import http_runtime
 
 __all__ = ["NOT_CONNECTED", "Connections", "UsedClient", "header", "reason", "seconds_silent"]
@@ -73,20 +73,27 @@ class _Settings(TypedDict, total=False):
     proxies: list[Proxy]
 
 
+class Answer(NamedTuple):
+    """A whole answer, whatever its status."""
+
+    status: int
+    headers: HeaderMap
+    content: bytes
+
+
 class Connections:
     """Connections to `address`, on which the server may be silent for `silence` seconds; None: for ever.
 
     `longest` and `idle` are for servers that the defaults, which are for Tinker's, do not fit.
 
-    `authorities` is the user's `SSL_CERT_FILE`, if any. Raises `EngineError` where there is nothing to check
-    a certificate by, but one will have to be.
+    `trusted` is asked for the authorities where a certificate will have to be checked, and may raise.
     """
 
     def __init__(
         self,
         address: str,
         proxy: str | None,
-        authorities: str | None,
+        trusted: Callable[[], CertStore],
         silence: float | None,
         *,
         longest: float | None = _LONGEST,
@@ -100,7 +107,7 @@ class Connections:
             settings["timeout"] = timedelta(seconds=longest)
         is_secure = address.startswith("https:")
         if is_secure or (proxy or "").startswith("https:"):
-            settings["tls_verify"] = trusted_authorities(authorities)
+            settings["tls_verify"] = trusted()
         self._settings = settings
         self._idle = idle
         self._most = _STREAMS if is_secure else sys.maxsize
@@ -119,6 +126,14 @@ class Connections:
         if self._timer is None:
             self._look_in(self._idle)
         return client
+
+    async def ask(
+        self, method: Method, url: str, headers: HeaderMap | Mapping[str, str], body: bytes | None
+    ) -> Answer:
+        """What the server answers, however long that is. Raises the library's errors."""
+        with self.client() as client:
+            async with await client.request(method, url, headers=headers, body=body) as answer:
+                return Answer(answer.status.as_int(), answer.headers, bytes(await answer.bytes()))
 
     def close(self) -> None:
         """Close all of them, each when what is under way on it has ended."""

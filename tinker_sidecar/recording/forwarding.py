@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
-from wreq import HeaderMap, Method
+from wreq import CertStore, HeaderMap, Method
 
 from tinker_sidecar.addresses import without_final_dot
+from tinker_sidecar.engine.certificates import trusted_authorities
 from tinker_sidecar.engine.http_client import Connections
 
 __all__ = ["Upstream", "open_upstream", "way_to"]
@@ -63,16 +65,13 @@ class Upstream:
         for name, value in _passed_on(scope["headers"]):
             headers.append(name.decode("latin-1"), value.decode("latin-1"))
         try:
-            with self._connections.client() as client:
-                async with await client.request(method, url, headers=headers, body=body or None) as answer:
-                    status, headers = answer.status.as_int(), answer.headers
-                    content = bytes(await answer.bytes())
+            answer = await self._connections.ask(method, url, headers, body or None)
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
             # Its own words may quote a password in the address. A client tries again, as at any 502.
             await _answer(send, 502, [(b"content-type", b"application/json")], _unreachable(error))
             return
-        received = ((bytes(name), bytes(value)) for name, value in headers)
-        await _answer(send, status, _passed_on(received), content)
+        received = ((bytes(name), bytes(value)) for name, value in answer.headers)
+        await _answer(send, answer.status, _passed_on(received), answer.content)
 
 
 def open_upstream(base_url: str) -> Upstream:
@@ -80,13 +79,13 @@ def open_upstream(base_url: str) -> Upstream:
     return Upstream(base_url, Connections(base_url, *way_to(base_url), _SILENCE))
 
 
-def way_to(base_url: str) -> tuple[str | None, str | None]:
-    """The proxy for the server at `base_url`, and the file of authorities to trust, that the environment of
-    this process names, if it does.
+def way_to(base_url: str) -> tuple[str | None, Callable[[], CertStore]]:
+    """The proxy for the server at `base_url`, if there is one, and the authorities to trust, by what the
+    environment of this process says.
     """
     server, proxies = urlsplit(base_url), getproxies_environment()
     proxy = None if proxy_bypass(server.netloc) else proxies.get(server.scheme) or proxies.get("all")
-    return proxy, os.environ.get("SSL_CERT_FILE")
+    return proxy, partial(trusted_authorities, os.environ.get("SSL_CERT_FILE"))
 
 
 async def _whole(receive: Callable[[], Awaitable[_Message]]) -> bytes:

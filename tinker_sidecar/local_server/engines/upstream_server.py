@@ -19,7 +19,7 @@ from wreq import Method
 from tinker_sidecar.addresses import without_final_dot
 from tinker_sidecar.credentials import without_password
 from tinker_sidecar.engine.failures import EngineError
-from tinker_sidecar.engine.http_client import NOT_CONNECTED, Connections, header
+from tinker_sidecar.engine.http_client import NOT_CONNECTED, Answer, Connections, header
 from tinker_sidecar.engine.retry_after import seconds_to_wait
 from tinker_sidecar.local_server.engines import Refusal
 from tinker_sidecar.pauses import delays
@@ -71,12 +71,6 @@ class _Setback(NamedTuple):
     """Seconds that the server wants to be left alone for, if it says so."""
     was_under_way: bool = False
     """Whether the connection broke when the request had been sent."""
-
-
-class _UpstreamAnswer(NamedTuple):
-    status: int
-    content: bytes
-    retry_after: str
 
 
 class UpstreamServer:
@@ -167,20 +161,16 @@ class UpstreamServer:
             return _Setback(500, reason)
         if answer.status in (408, 429) or (answer.status > 500 and answer.status != 501):
             told = 429 if answer.status == 429 else 503
-            return _Setback(told, reason, seconds_to_wait(answer.retry_after, self.place))
+            return _Setback(told, reason, seconds_to_wait(header(answer.headers, "retry-after"), self.place))
         raise UpstreamError(answer.status, reason)
 
-    async def _send(self, method: Method, path: str, body: bytes | None) -> _UpstreamAnswer:
+    async def _send(self, method: Method, path: str, body: bytes | None) -> Answer:
         if self._connections is None:
             # A sample takes as long as it takes, and is answered when it is whole. A server that has gone
             # without a word is noticed by the probes of TCP.
             url = self._base_url
             self._connections = Connections(url, *way_to(url), silence=None, longest=None, idle=_IDLE)
-        url = self._base_url + path
-        with self._connections.client() as client:
-            async with await client.request(method, url, headers=self._headers, body=body) as answer:
-                content = bytes(await answer.bytes())
-                return _UpstreamAnswer(answer.status.as_int(), content, header(answer.headers, "retry-after"))
+        return await self._connections.ask(method, self._base_url + path, self._headers, body)
 
     async def _wait(self, setback: _Setback) -> None:
         """Wait until it is worth while to ask again, among those who wait for that."""
