@@ -79,7 +79,7 @@ class FuturesPoller:
     The server keeps each result until it is told, with a poll, that it may forget it. It is told by the
     next poll, or a second later by one that does not wait, and when the sampler is closed.
 
-    The task that polls is there only while there is something to do: a sampler that is idle has none.
+    There is a task only while it polls: of a thousand samplers most have nothing to do.
     """
 
     def __init__(
@@ -113,20 +113,17 @@ class FuturesPoller:
         """When the last poll was over, by `monotonic`."""
         self._looks_pause = _QUIET
         """Seconds until the next look for what was given up: longer after each one in vain."""
-        self._recovery = Recovery(
-            Route.POLL,
-            policy,
-            self._retried,
-            {Action.AWAIT_PAYMENT: await_payment, Action.RESET_CURSOR: self._reset_cursor},
-        )
+        self._policy = policy
+        self._await_payment = await_payment
         self._task: asyncio.Task[None] | None = None
-        self._rest: asyncio.Future[None] | None = None
-        """What the task waits for while there is nothing to do yet, at the latest until `_rests_until`."""
-        self._rests_until = math.inf
-        self._open: asyncio.Timeout | None = None
-        """The time limit of the poll that is open, or waits for its turn."""
+        self._is_open = False
+        """Whether a poll is open, or waits for its turn."""
         self._is_wanted = False
         """Whether somebody waits for the news of that poll; otherwise it is about to be ended."""
+        self._is_ended = False
+        """Whether that poll has been ended, which its task has not heard yet."""
+        self._linger: asyncio.TimerHandle | None = None
+        """What ends that poll in a moment."""
         self._is_closed = False
 
     @property
@@ -141,13 +138,13 @@ class FuturesPoller:
         """
         self._last_ticket += 1
         self._coming[self._last_ticket] = None
-        self._look()
+        self.look()
         return self._last_ticket
 
     def came(self, ticket: int) -> None:
         """The server has taken the request, which is waited for at once, or it never will."""
         del self._coming[ticket]
-        self._look()
+        self.look()
 
     async def wait(self, request_id: str) -> int:
         """Bytes of the result of `request_id`, as soon as it is there (0: not known)."""
@@ -157,7 +154,7 @@ class FuturesPoller:
             raise self._failure
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = waiter
-        self._look()
+        self.look()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -175,18 +172,19 @@ class FuturesPoller:
         elif not self.is_unsupported:
             self._given_up[request_id] = monotonic()
             self._looks_pause = _QUIET
-            self._look()
+            self.look()
 
     def retrieved(self, request_id: str) -> None:
         """The server may forget the result; it is told soon."""
         self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
         if not self.is_unsupported:
             self._retrieved.append(request_id)
-            self._look()
+            self.look()
 
     async def close(self, *, says_farewell: bool) -> None:
         """Poll no more; who waits is not told. A farewell tells the server once more what it may forget."""
         self._is_closed = True
+        self._turns.reminders.drop(self)
         await self._turns.see_off(self._take_leave(says_farewell=says_farewell))
 
     def _retried(self, route: Route, cause: Cause) -> None:
@@ -224,10 +222,6 @@ class FuturesPoller:
     def _has_something_to_tell(self) -> bool:
         return bool(self._retrieved) or self._cursor > self._reported_cursor
 
-    @property
-    def _may_begin(self) -> bool:
-        return not self._is_closed and self._task is None
-
     def _due(self) -> float:
         """When there is something to do though nobody waits, by `monotonic`; never: infinity."""
         if self._has_something_to_tell:
@@ -239,68 +233,71 @@ class FuturesPoller:
             return max(monotonic() + _QUIET, oldest.since + _KEPT)
         return math.inf
 
-    def _look(self) -> None:
-        """After whatever may change what there is to do: see to it that it is done."""
-        if self._open is not None:
-            self._keep_or_end(self._open)
-        elif self._rest is not None:
-            if self._wants_news or self._due() < self._rests_until:
-                self._rest_no_more()
-        elif self._may_begin and (self._wants_news or self._due() < math.inf):
+    def look(self) -> None:
+        """After whatever may change what there is to do: see to it that it is done, or will be."""
+        if self._is_open:
+            self._keep_or_end()
+            return
+        if self._task is not None or self._is_closed:
+            return  # The task looks for itself.
+        if self._early or self._given_up:
+            self._tidy()
+        if self._wants_news or (due := self._due()) <= monotonic():
             # It outlives the program that it is begun for, if others poll, too.
             step = go_on("polls for finished requests", self._step)
             self._task = asyncio.create_task(step, context=Context())
+        elif due < math.inf:
+            self._turns.reminders.remind(self, due)
 
-    def _keep_or_end(self, poll: asyncio.Timeout) -> None:
+    def _keep_or_end(self) -> None:
         """End the poll that is open in a moment, if nobody waits for it any more."""
         is_wanted = self._has_interest
-        if is_wanted != self._is_wanted and not poll.expired():
-            self._is_wanted = is_wanted
-            poll.reschedule(None if is_wanted else asyncio.get_running_loop().time() + _LINGER)
+        if is_wanted == self._is_wanted:
+            return
+        self._is_wanted = is_wanted
+        if not is_wanted:
+            self._linger = asyncio.get_running_loop().call_later(_LINGER, self._end)
+        elif self._linger is not None:
+            self._linger.cancel()
 
-    def _end_turn(self) -> None:
-        """Others wait for their turn, and ours has been long."""
-        if self._open is not None and not self._open.expired():
-            self._open.reschedule(asyncio.get_running_loop().time())
+    def _end(self) -> None:
+        """End the poll that is open: nobody waits, or others wait for their turn and ours has been long."""
+        if self._is_open and not self._is_ended and self._task is not None:
+            self._is_ended = True
+            self._task.cancel()
 
     async def _step(self) -> bool:
-        """One poll, when there is need of one; False when there will be none."""
+        """One poll; False when there is nothing more to do for now."""
         try:
-            goes_on = await self._recovery.run(self._poll_when_needed)
+            await self._poll_if_needed()
+        except EngineError as error:
+            await self._recover(error)
+        if self._is_needed:
+            return True
+        self._task = None
+        self.look()
+        return False
+
+    async def _recover(self, failed: EngineError) -> None:
+        """Try again after a poll has `failed`, as long as there is need of one."""
+        remedies: dict[Action, Remedy] = {
+            Action.AWAIT_PAYMENT: self._await_payment,
+            Action.RESET_CURSOR: self._reset_cursor,
+        }
+        try:
+            await Recovery(Route.POLL, self._policy, self._retried, remedies).run(
+                self._poll_if_needed, failed
+            )
         except EngineError as error:
             self._fail(error)
-            return True
-        if not goes_on:
-            self._task = None
-        return goes_on
 
-    async def _poll_when_needed(self) -> bool:
-        while not self._wants_news:
-            self._tidy()
-            due = self._due()
-            if due == math.inf:
-                return False
-            if due <= monotonic():
-                break
-            await self._rest_until(due)
-        await self._poll()
-        return True
+    @property
+    def _is_needed(self) -> bool:
+        return self._wants_news or self._due() <= monotonic()
 
-    async def _rest_until(self, due: float) -> None:
-        """Wait until then, or until there is something to do before."""
-        loop = asyncio.get_running_loop()
-        self._rest, self._rests_until = loop.create_future(), due
-        # A thousand samplers rest once for each few of their requests: a `Timeout` would take longer.
-        timer = loop.call_later(due - monotonic(), self._rest_no_more)
-        try:
-            await self._rest
-        finally:
-            timer.cancel()
-            self._rest = None
-
-    def _rest_no_more(self) -> None:
-        if self._rest is not None and not self._rest.done():
-            self._rest.set_result(None)
+    async def _poll_if_needed(self) -> None:
+        if self._is_needed:
+            await self._poll()
 
     async def _reset_cursor(self, _: EngineError) -> None:
         self._cursor = self._reported_cursor = 0
@@ -310,16 +307,19 @@ class FuturesPoller:
     async def _poll(self) -> None:
         """One poll, when it is our turn, unless it is ended before it is answered."""
         is_held = True
+        self._is_open, self._is_wanted = True, self._has_interest
         try:
-            async with asyncio.timeout(None) as poll:
-                self._open, self._is_wanted = poll, self._has_interest
-                async with self._turns.turn(self._end_turn) as turn:
-                    is_held = await self._exchange(turn, waits=self._has_interest)
-        except TimeoutError:
-            if not poll.expired():
+            async with self._turns.turn(self._end) as turn:
+                is_held = await self._exchange(turn, waits=self._has_interest)
+        except asyncio.CancelledError:
+            # Not `asyncio.timeout`: a thousand samplers poll once for each few of their requests.
+            if not self._is_ended or self._task is None or self._task.uncancel():
                 raise
         finally:
-            self._open = None
+            self._is_open = self._is_ended = False
+            if self._linger is not None:
+                self._linger.cancel()
+                self._linger = None
         if not is_held:
             await asyncio.sleep(NO_NEWS_PAUSE)
 

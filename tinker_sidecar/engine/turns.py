@@ -10,6 +10,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
+from tinker_sidecar.engine.reminders import Reminders
+
 __all__ = ["PollTurns", "Turn"]
 
 _WHEN_BUSY = 8
@@ -66,6 +68,8 @@ class PollTurns:
         """How many samplers there were lately, if more than turns, and until when that is to be believed."""
         self._timer: asyncio.TimerHandle | None = None
         self._leaving: set[asyncio.Task[None]] = set()
+        self.reminders = Reminders()
+        """For whoever will have something to tell the server later."""
 
     def has_room_for_more(self) -> bool:
         """Whether there is room for a poll that nobody needs yet, but somebody may need in a moment."""
