@@ -35,8 +35,16 @@ async def until(end: asyncio.Event, *, fails: bool) -> None:
 
 async def work(detector: StuckDetector, seq_id: int, end: asyncio.Event, *, fails: bool = False) -> None:
     """A request under watch, until `end`."""
-    with contextlib.suppress(FailedError), detector.watch(seq_id):
-        await until(end, fails=fails)
+    task = detector.begin(seq_id)
+    try:
+        with contextlib.suppress(FailedError):
+            await until(end, fails=fails)
+            detector.progressed()
+    except asyncio.CancelledError:
+        detector.raise_if_stuck(task)
+        raise
+    finally:
+        detector.end(task)
 
 
 async def at_once(detector: StuckDetector, seq_id: int, *, fails: bool = False) -> None:

@@ -67,7 +67,7 @@ class Books:
         if self._end(journey.sample.request, "finished", at) is not None:
             for page in self._pages(journey):
                 page.finished += 1
-                page.rows.append(journey.figures)
+                page.count(journey.figures)
 
     def failed(self, request: int, kind: str) -> None:
         """The program is told of an error of class `kind`."""
@@ -75,14 +75,14 @@ class Books:
             if journey.request_id is None:
                 journey.figures[PROMPT_TOKENS] = 0  # The server has not taken it, and bills nothing.
             for page in self._pages(journey):
-                page.failed[kind] += 1
-                page.rows.append(journey.figures)
+                page.failed[kind] = page.failed.get(kind, 0) + 1
+                page.count(journey.figures)
 
     def cancelled(self, request: int) -> None:
         """The program has given it up."""
         if (journey := self._end(request, "cancelled")) is not None:
             for page in self._pages(journey):
-                page.counts["cancelled"] += 1
+                page.cancelled += 1
 
     def retried(self, _: Route, cause: Cause) -> None:
         """An attempt failed for `cause`, and was followed by another."""
@@ -90,7 +90,7 @@ class Books:
 
     def batch_taken(self, waited: float) -> None:
         """The program has taken results, which had waited for it."""
-        self.ledger.count("batches")
+        self.ledger.today().batches += 1
         if waited:
             self._was_starved(waited)
 
@@ -150,7 +150,7 @@ class Books:
             await asyncio.shield(self._until_busy)
 
     def _was_starved(self, seconds: float) -> None:
-        self.ledger.starved(seconds)
+        self.ledger.today().starved += seconds
         if seconds > _WORTH_DRAWING:
             now = monotonic()
             self.span("starved", "results wait for the program", now - seconds, now)

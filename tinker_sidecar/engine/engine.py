@@ -61,12 +61,19 @@ class _Line:
 
     MOST_AT_ONCE = 512
 
-    def __init__(self, sampler: int) -> None:
+    def __init__(self, sampler: int, begin: Callable[[_Line], None]) -> None:
         self.sampler = sampler
+        self._begin = begin
         self.waiting: deque[tuple[Journey, asyncio.Task[Sampler] | None]] = deque()
         """Some may have been cancelled meanwhile."""
         self.beginning: set[int] = set()
         """Those that have a task, and have not been submitted yet."""
+        self.has_begun = self._has_begun  # Kept: each request has it.
+
+    def _has_begun(self, number: int) -> None:
+        """Request `number` has been submitted, or never will be."""
+        self.beginning.discard(number)
+        self._begin(self)
 
 
 class Engine:
@@ -142,7 +149,7 @@ class Engine:
         self._requests[message.request] = None
         line = self._lines.get(message.sampler)
         if line is None:
-            line = self._lines[message.sampler] = _Line(message.sampler)
+            line = self._lines[message.sampler] = _Line(message.sampler, self._begin)
         self._line_of[message.request] = line
         line.waiting.append((journey, self._samplers.get(message.sampler)))
         self._begin(line)
@@ -259,11 +266,7 @@ class Engine:
             number = journey.sample.request
             if number in self._requests:
                 line.beginning.add(number)
-                self._start(number, self._sample(journey, opening, partial(self._has_begun, line, number)))
-
-    def _has_begun(self, line: _Line, number: int) -> None:
-        line.beginning.discard(number)
-        self._begin(line)
+                self._start(number, self._sample(journey, opening, line.has_begun))
 
     def _are_stuck(self, sampler: int, failure: Failure) -> None:
         """Those that have not begun fail with those that have."""
@@ -276,7 +279,7 @@ class Engine:
                     self._failed(number, failure)
 
     async def _sample(
-        self, journey: Journey, opening: asyncio.Task[Sampler] | None, has_begun: Callable[[], None]
+        self, journey: Journey, opening: asyncio.Task[Sampler] | None, has_begun: Callable[[int], None]
     ) -> None:
         number = journey.sample.request
         try:
@@ -294,7 +297,7 @@ class Engine:
         finally:
             self._requests.pop(number, None)
             self._line_of.pop(number, None)
-            has_begun()
+            has_begun(number)
 
     def _taken(self, journey: Journey, taken: Callable[[], None] | None, at: float) -> None:
         """The program has the result."""
@@ -381,7 +384,7 @@ class Engine:
         if task := self._requests.pop(request, None):
             task.cancel()
         if line is not None:
-            self._has_begun(line, request)
+            line.has_begun(request)
 
     def _start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         self._requests[number] = asyncio.create_task(work)

@@ -2,93 +2,115 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from array import array
+from collections import deque
+from collections.abc import Iterable, Mapping
 from time import monotonic
+from typing import TypeVar
 
 from tinker_sidecar.engine.times import Times
 from tinker_sidecar.ipc.stats import STAGES, StageStats, Traffic
 
 __all__ = ["Ledger", "Page"]
 
+_Number = TypeVar("_Number", int, float)
+
 _AMOUNTS = ("prompt_tokens", "completion_tokens", "sent_bytes", "received_bytes")
-"""What a journey's figures are, behind the stages."""
+_FIGURES = (*STAGES, *_AMOUNTS)
+"""What a journey's figures are."""
 
 _REMEMBERED = 60.0
 """Seconds that can be looked back."""
 
 
 class Page:
-    """What happened from `began` to `ended`."""
+    """What happened from `began` to `ended`.
+
+    There may be twelve for each of a thousand samplers, and the garbage collector goes through all lists
+    and objects; but not through dictionaries of numbers.
+    """
+
+    __slots__ = (
+        "_figures",
+        "_sums",
+        "_times",
+        "batches",
+        "began",
+        "cancelled",
+        "ended",
+        "failed",
+        "finished",
+        "retried",
+        "starved",
+        "submitted",
+    )
 
     def __init__(self, began: float) -> None:
         self.began = self.ended = began
-        self.submitted = self.finished = 0
-        self.counts: Counter[str] = Counter()
-        self.failed: Counter[str] = Counter()
-        self.retried: Counter[str] = Counter()
+        self.submitted = self.finished = self.cancelled = self.batches = 0
+        self.failed: dict[str, int] = {}
+        self.retried: dict[str, int] = {}
         self.starved = 0.0
-        self.rows: list[list[float]] = []
-        """The figures of each request that ended, until they are added up."""
-        self.times: list[Times] = []
-        """One for each stage, of all that has been in `rows`."""
-        self.totals = [0.0] * len(STAGES)
+        self._figures = array("d")
+        """Those of each request that ended, one after the other, until they are added up."""
+        self._times: Times | None = None
+        """Of all that has been in `_figures`."""
+        self._sums: dict[str, float] = {}
+        """The same."""
+
+    def count(self, figures: list[float]) -> None:
+        """A request has ended that has these."""
+        self._figures.fromlist(figures)
 
     def add_up(self) -> None:
-        """Add what is in `rows` to all else."""
-        if not self.rows:
+        """Keep of each request that ended what is less to remember."""
+        if not self._figures:
             return
-        columns = list(zip(*self.rows, strict=True))
-        stages, amounts = columns[: len(STAGES)], columns[len(STAGES) :]
-        self.times = self.times or [Times() for _ in STAGES]
-        for times, stage in zip(self.times, stages, strict=True):
-            times.extend(stage)
-        self.totals = [total + sum(stage) for total, stage in zip(self.totals, stages, strict=True)]
-        for name, amount in zip(_AMOUNTS, amounts, strict=True):
-            self.counts[name] += int(sum(amount))
-        self.rows = []
+        columns = [self._figures[place :: len(_FIGURES)] for place in range(len(_FIGURES))]
+        self._times = self._times or Times(len(STAGES))
+        self._times.extend(columns[: len(STAGES)])
+        _add(self._sums, dict(zip(_FIGURES, map(sum, columns), strict=True)))
+        self._figures = array("d")
 
     def add(self, other: Page) -> None:
         """Count what is in `other`, which is added up, here as well."""
         self.submitted += other.submitted
         self.finished += other.finished
-        self.counts.update(other.counts)
-        self.failed.update(other.failed)
-        self.retried.update(other.retried)
+        self.cancelled += other.cancelled
+        self.batches += other.batches
         self.starved += other.starved
-        self.totals = [mine + its for mine, its in zip(self.totals, other.totals, strict=True)]
-        if other.times:
-            self.times = self.times or [Times() for _ in STAGES]
-            for times, others in zip(self.times, other.times, strict=True):
-                times.add(others)
+        _add(self.failed, other.failed)
+        _add(self.retried, other.retried)
+        _add(self._sums, other._sums)
+        if other._times is not None:
+            self._times = self._times or Times(len(STAGES))
+            self._times.add(other._times)
 
     def traffic(self) -> Traffic:
         """All of it, for people."""
-        counts, seconds = self.counts, self.ended - self.began
-        digests = [times.digest() for times in self.times]
+        seconds, sums = self.ended - self.began, self._sums
+        digests = () if self._times is None else self._times.digests()
+        amounts = {name: round(sums.get(name, 0)) for name in _AMOUNTS}
         return Traffic(
             seconds=round(seconds, 3),
             submitted=self.submitted,
             finished=self.finished,
             failed=dict(self.failed),
-            cancelled=counts["cancelled"],
+            cancelled=self.cancelled,
             retried=dict(self.retried),
-            prompt_tokens=counts["prompt_tokens"],
-            completion_tokens=counts["completion_tokens"],
-            sent_bytes=counts["sent_bytes"],
-            received_bytes=counts["received_bytes"],
-            batches=counts["batches"],
+            **amounts,
+            batches=self.batches,
             starved=round(min(1.0, self.starved / seconds), 4) if seconds else 0.0,
             stages={
                 stage: StageStats(
                     count=digest.n_values,
-                    total=total,
+                    total=sums[stage],
                     p50=digest.quantile(0.5),
                     p90=digest.quantile(0.9),
                     p99=digest.quantile(0.99),
                     max=digest.max(),
                 )
-                for stage, digest, total in zip(STAGES, digests, self.totals, strict=False)
+                for stage, digest in zip(STAGES, digests, strict=False)
             },
         )
 
@@ -124,17 +146,9 @@ class Ledger:
         self.page = Page(now)
         self.turns_at = now + self._interval
 
-    def count(self, what: str, amount: int = 1) -> None:
-        """`amount` of `what` more: a field of `Traffic`."""
-        self._today().counts[what] += amount
-
     def retried(self, cause: str) -> None:
         """An attempt failed for `cause`, and was followed by another."""
-        self._today().retried[cause] += 1
-
-    def starved(self, seconds: float) -> None:
-        """Results have waited so long for the program."""
-        self._today().starved += seconds
+        _add(self.today().retried, {cause: 1})
 
     def since_start(self) -> Traffic:
         """All there has been."""
@@ -162,7 +176,13 @@ class Ledger:
         result.ended = now
         return result.traffic()
 
-    def _today(self) -> Page:
+    def today(self) -> Page:
+        """The page to count on now."""
         if (now := monotonic()) >= self.turns_at:
             self.turn(now)
         return self.page
+
+
+def _add(sums: dict[str, _Number], more: Mapping[str, _Number]) -> None:
+    for name, amount in more.items():
+        sums[name] = sums[name] + amount if name in sums else amount

@@ -39,11 +39,11 @@ PayloadBytes = Annotated[int, Meta(ge=0, le=1 << 40)]
 _encode_result = msgspec.msgpack.Encoder().encode
 
 
-class Promise(msgspec.Struct):
+class Promise(msgspec.Struct, frozen=True, gc=False):
     """The answer to `asample`."""
 
     request_id: str
-    sample_sequence_ids: list[str] | None = None
+    sample_sequence_ids: tuple[str, ...] | None = None
 
 
 class Pending(msgspec.Struct):

@@ -8,6 +8,7 @@ from time import monotonic
 
 import msgspec
 
+from tinker_sidecar.engine.capacity import Place
 from tinker_sidecar.engine.failures import EngineError, invalid_response
 from tinker_sidecar.engine.http import Lane, Response
 from tinker_sidecar.engine.journey import COMPLETION_TOKENS, FETCH, RECEIVED_BYTES, Journey
@@ -33,18 +34,18 @@ class Retrieval:
     """The wait of the request on `journey` for its result.
 
     `submission_seconds` is how long the server took to make the promise, which it likes to be told.
-    `recovery` deals with what goes wrong on the way. `finished` is called when the server has told that it
-    works on the request no more, which is before its result is here.
+    `recovery` deals with what goes wrong on the way. `place` is left when the server has told that it works
+    on the request no more, which is before its result is here.
     """
 
     __slots__ = (
         "_asked",
-        "_finished",
         "_iteration",
         "_journey",
         "_lane",
         "_observer",
         "_paused",
+        "_place",
         "_promise",
         "_recovery",
         "_session",
@@ -61,7 +62,7 @@ class Retrieval:
         submission_seconds: float,
         recovery: Recovery,
         observer: QueueObserver,
-        finished: Callable[[], None],
+        place: Place,
     ) -> None:
         self._session = session
         self._promise = promise
@@ -69,7 +70,7 @@ class Retrieval:
         self._submission_seconds = submission_seconds
         self._recovery = recovery
         self._observer = observer
-        self._finished = finished
+        self._place = place
         self._size = 0
         self._lane = Lane.POLL
         self._iteration = 0
@@ -90,7 +91,7 @@ class Retrieval:
         if poller is None:
             return await self._poll()
         self._size = await poller.wait(self._promise.request_id)
-        self._finished()
+        self._place.leave()
         self._lane = Lane.SHORT  # There is nothing left to wait for.
         self._journey.enter(FETCH)
         self._session.outbox.expect(self._journey.sample.request)

@@ -171,6 +171,7 @@ class Sampler:
             # Each request in flight holds a connection.
             slots.append(session.flags.sample_max_concurrent_requests)
         self._slots = Budget(min(slots))
+        self._under_way = session.http.short_requests_needed
         self._detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
         self._stuck_detector = StuckDetector(
             info.sampling_session_id,
@@ -195,30 +196,41 @@ class Sampler:
             )
         self._stuck_detector.close()
 
-    async def sample(self, journey: Journey, has_begun: Callable[[], None]) -> Result:
+    async def sample(self, journey: Journey, has_begun: Callable[[int], None]) -> Result:
         """The result of the request on `journey`.
 
-        `has_begun` is called when it is submitted. If the result is gone from the server, the request is
-        submitted anew under another number.
+        `has_begun` is called with its number when it is submitted. If the result is gone from the server, the
+        request is submitted anew under another number.
         """
         journey.sampling_session_id, journey.ledger = self.info.sampling_session_id, self.ledger
         ledger = self.ledger
         if journey.since >= ledger.turns_at:
             ledger.turn(journey.since)
         ledger.page.submitted += 1
-        # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in.
+        # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in. The
+        # garbage collector goes through all that they have, so there are no context managers either.
         place = self._place()
         offset = self.info.shift + journey.sample.offset
-        async with self._slots.hold(1):
-            with self._stuck_detector.watch(self._seq_id_base + offset), place:
-                retrieval = await self._submit(place, journey, offset)
-                has_begun()
-                try:
-                    return await self._finish(retrieval)
-                except EngineError as error:
-                    if error.status != 410:
-                        raise
-                    return await self._finish_anew(error, place, retrieval, journey)
+        await self._slots.take(1)
+        task = self._stuck_detector.begin(self._seq_id_base + offset)
+        try:
+            retrieval = await self._submit(place, journey, offset)
+            has_begun(journey.sample.request)
+            try:
+                result = await self._finish(retrieval)
+            except EngineError as error:
+                if error.status != 410:
+                    raise
+                result = await self._finish_anew(error, place, retrieval, journey)
+            self._stuck_detector.progressed()
+            return result
+        except asyncio.CancelledError:
+            self._stuck_detector.raise_if_stuck(task)
+            raise
+        finally:
+            self._stuck_detector.end(task)
+            place.leave()
+            self._slots.give_back(1)
 
     def _retried(self, route: Route, cause: Cause) -> None:
         self.ledger.retried(cause.label)
@@ -226,7 +238,7 @@ class Sampler:
 
     def _place(self) -> Place:
         """A place for one more request, behind all others that the server has yet to take."""
-        return self.session.capacity.place(self.session.http.short_requests_needed)
+        return self.session.capacity.place(self._under_way)
 
     def _is_excused(self) -> bool:
         """Whether requests may wait without end. A server that refuses all of them is told to the user even
@@ -280,7 +292,7 @@ class Sampler:
             submission_seconds=monotonic() - started,
             recovery=self._retrieving,
             observer=self._observer,
-            finished=place.leave,
+            place=place,
         )
 
     async def _finish(self, retrieval: Retrieval) -> Result:

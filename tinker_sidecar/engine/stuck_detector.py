@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from types import TracebackType
 
 from tinker_sidecar.engine.failures import EngineError, connection_error
 from tinker_sidecar.ipc.protocol import Failure
@@ -42,28 +41,35 @@ class StuckDetector:
         self._timer: asyncio.TimerHandle | None = None
         self._stuck: dict[asyncio.Task[object], EngineError] = {}
 
-    def watch(self, seq_id: int) -> _Watch:
-        """`with` the current task at work on request `seq_id`.
-
-        Raises the `EngineError` that says so if it is stuck. The task then counts as cancelled no more.
-        """
-        return _Watch(self, seq_id)
-
-    def begin(self, task: asyncio.Task[object], seq_id: int) -> None:
-        """`task` works on request `seq_id` from now on."""
+    def begin(self, seq_id: int) -> asyncio.Task[object]:
+        """The current task, which is returned, works on request `seq_id` until `end`."""
+        task = asyncio.current_task()
+        assert task is not None
         now = monotonic()
         if not self._pending:
             self._last_progress = now
         self._pending[task] = (seq_id, now)
         if self._timer is None:
             self._set_timer(self._timeout)
+        return task
 
-    def end(self, task: asyncio.Task[object], *, done: bool) -> EngineError | None:
-        """`task` is over, and `done` if it has a result; returns that it was stuck, if it was."""
+    def progressed(self) -> None:
+        """One of them has a result."""
+        self._last_progress = monotonic()
+
+    def raise_if_stuck(self, task: asyncio.Task[object]) -> None:
+        """For when `task` is cancelled: raise the error that says why if it was for being stuck.
+
+        It then counts as cancelled no more.
+        """
+        if (stuck := self._stuck.pop(task, None)) is not None:
+            task.uncancel()
+            raise stuck from None
+
+    def end(self, task: asyncio.Task[object]) -> None:
+        """`task` works on it no more."""
         self._pending.pop(task, None)
-        if done:
-            self._last_progress = monotonic()
-        return self._stuck.pop(task, None)
+        self._stuck.pop(task, None)
 
     def close(self) -> None:
         """Watch over nothing any more."""
@@ -99,26 +105,3 @@ class StuckDetector:
             f"(RetryConfig.progress_timeout): they appear to be stuck. {self._trouble()}"
             f"Pending, by seq_id and age: {named}{more}"
         )
-
-
-class _Watch:
-    # Not a coroutine around the request's: each one that waits would keep its frame.
-    __slots__ = ("_detector", "_seq_id", "_task")
-
-    def __init__(self, detector: StuckDetector, seq_id: int) -> None:
-        self._detector = detector
-        self._seq_id = seq_id
-
-    def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._detector.begin(task, self._seq_id)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        stuck = self._detector.end(self._task, done=error is None)
-        if stuck is not None and isinstance(error, asyncio.CancelledError):
-            self._task.uncancel()
-            raise stuck from None
