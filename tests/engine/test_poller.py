@@ -199,7 +199,7 @@ async def test_what_is_given_up_is_forgotten_whether_it_was_told_of_before_or_af
     poll = await server.poll()
     poller.given_up("a")
     poller.given_up("b")
-    poller.came(ticket)
+    poller.comes_not(ticket)
     poll.tell("b", cursor=2)
     assert sorted((await server.poll()).acknowledged) == ["a", "b"]
 
@@ -338,7 +338,7 @@ async def test_a_poll_is_given_up_when_the_request_never_comes(
 ) -> None:
     ticket = poller.coming()
     poll = await server.poll()
-    poller.came(ticket)
+    poller.comes_not(ticket)
     await poll.is_abandoned()
     await server.is_left_alone()
 

@@ -94,8 +94,12 @@ class FuturesPoller:
         self.users: list[Retries] = []
         self._post = post
         self._turns = turns
-        self._sampling_session_id = sampling_session_id
-        self._clone = clone
+        target = {
+            "type": "sampling_session",
+            "sampling_session_id": sampling_session_id,
+            "cloned_sampler_id": clone,
+        }
+        self._target = msgspec.Raw(msgspec.json.encode(target))
         self._last_ticket = 0
         self._coming: dict[int, None] = {}
         """The tickets of requests whose id is not known yet, oldest first."""
@@ -134,7 +138,7 @@ class FuturesPoller:
     def coming(self) -> int:
         """A request is about to be sent: the poll is to be there in time, not a round trip later.
 
-        Returns a ticket for `came`.
+        Returns a ticket for `came`, or `comes_not`.
         """
         self._last_ticket += 1
         self._coming[self._last_ticket] = None
@@ -142,13 +146,18 @@ class FuturesPoller:
         return self._last_ticket
 
     def came(self, ticket: int) -> None:
-        """The server has taken the request, which is waited for at once, or it never will."""
+        """The server has taken the request, and somebody will `wait` for it in this turn of the loop."""
+        del self._coming[ticket]
+
+    def comes_not(self, ticket: int) -> None:
+        """Nobody will wait for the request."""
         del self._coming[ticket]
         self.look()
 
     async def wait(self, request_id: str) -> int:
         """Bytes of the result of `request_id`, as soon as it is there (0: not known)."""
         if (early := self._early.pop(request_id, None)) is not None:
+            self.look()
             return early.size
         if self._failure is not None and self.is_unsupported:
             raise self._failure
@@ -179,7 +188,8 @@ class FuturesPoller:
         self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
         if not self.is_unsupported:
             self._retrieved.append(request_id)
-            self.look()
+            if len(self._retrieved) == 1 or not self._has_more_to_come:
+                self.look()
 
     async def close(self, *, says_farewell: bool) -> None:
         """Poll no more; who waits is not told. A farewell tells the server once more what it may forget."""
@@ -222,10 +232,14 @@ class FuturesPoller:
     def _has_something_to_tell(self) -> bool:
         return bool(self._retrieved) or self._cursor > self._reported_cursor
 
+    @property
+    def _has_more_to_come(self) -> bool:
+        return bool(self._coming) or self._turns.is_busy()
+
     def _due(self) -> float:
         """When there is something to do though nobody waits, by `monotonic`; never: infinity."""
         if self._has_something_to_tell:
-            return self._last_poll + (_SOON if self._coming or self._turns.is_busy() else _QUIET)
+            return self._last_poll + (_SOON if self._has_more_to_come else _QUIET)
         if self._given_up:
             return self._last_poll + self._looks_pause
         if self._early:
@@ -269,7 +283,7 @@ class FuturesPoller:
     async def _step(self) -> bool:
         """One poll; False when there is nothing more to do for now."""
         try:
-            await self._poll_if_needed()
+            await self._poll()
         except EngineError as error:
             await self._recover(error)
         if self._is_needed:
@@ -350,11 +364,7 @@ class FuturesPoller:
 
     def _body(self, acknowledged: list[str], hold: float | None) -> bytes:
         body: dict[str, Any] = {
-            "target": {
-                "type": "sampling_session",
-                "sampling_session_id": self._sampling_session_id,
-                "cloned_sampler_id": self._clone,
-            },
+            "target": self._target,
             "prev_cursor": self._cursor,
             "retrieved_request_ids": acknowledged,
         }

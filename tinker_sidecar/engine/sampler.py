@@ -371,10 +371,14 @@ class Sampler:
         ticket = poller.coming() if poller is not None else 0
         try:
             response = await self.session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-            return response.read(Promise)
-        finally:
+            promise = response.read(Promise)
+        except BaseException:
             if poller is not None:
-                poller.came(ticket)
+                poller.comes_not(ticket)
+            raise
+        if poller is not None:
+            poller.came(ticket)
+        return promise
 
     async def _take_back(self, body: bytes) -> None:
         """Cancel what was given up half-way, and the server may have all the same.
