@@ -115,6 +115,8 @@ class FuturesPoller:
         """What the last poll ended with, if that was an error that lasts."""
         self._last_poll = -math.inf
         """When the last poll was over, by `monotonic`."""
+        self._looks_at = math.inf
+        """When it will look if there is something to tell, without being told to."""
         self._looks_pause = _QUIET
         """Seconds until the next look for what was given up: longer after each one in vain."""
         self._policy = policy
@@ -188,7 +190,8 @@ class FuturesPoller:
         self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
         if not self.is_unsupported:
             self._retrieved.append(request_id)
-            if len(self._retrieved) == 1 or not self._has_more_to_come:
+            is_soon = self._looks_at <= self._last_poll + _QUIET
+            if not is_soon and (len(self._retrieved) == 1 or not self._has_more_to_come):
                 self.look()
 
     async def close(self, *, says_farewell: bool) -> None:
@@ -261,6 +264,7 @@ class FuturesPoller:
             step = go_on("polls for finished requests", self._step)
             self._task = asyncio.create_task(step, context=Context())
         elif due < math.inf:
+            self._looks_at = due
             self._turns.reminders.remind(self, due)
 
     def _keep_or_end(self) -> None:
@@ -345,6 +349,7 @@ class FuturesPoller:
         if not waits:
             turn.hold = 0.0
         acknowledged, self._retrieved = self._retrieved, []
+        self._looks_at = math.inf
         started = monotonic()
         try:
             body = self._body(acknowledged, turn.hold)
