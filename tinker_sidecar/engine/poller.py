@@ -18,7 +18,7 @@ from tinker_sidecar.engine.http import Lane, Response
 from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Remedy, Retries, Route
 from tinker_sidecar.engine.results import PayloadBytes
 from tinker_sidecar.engine.retry import NO_NEWS_PAUSE, Policy
-from tinker_sidecar.engine.turns import PollTurns, Turn
+from tinker_sidecar.engine.turns import Asking, PollTurns, Turn
 from tinker_sidecar.logs import engine_logger
 from tinker_sidecar.supervision import go_on
 
@@ -124,6 +124,10 @@ class FuturesPoller:
         self._task: asyncio.Task[None] | None = None
         self._is_open = False
         """Whether a poll is open, or waits for its turn."""
+        self._asking: Asking | None = None
+        """While it waits for its turn: not in a task, as a thousand samplers may."""
+        self._turn: Turn | None = None
+        """What the task begins with."""
         self._is_wanted = False
         """Whether somebody waits for the news of that poll; otherwise it is about to be ended."""
         self._is_ended = False
@@ -208,10 +212,18 @@ class FuturesPoller:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._asking is not None:
+            self._end()
+        if self._turn is not None:  # The task was cancelled before it began.
+            self._turns.give_back(self._turn)
         if self._retrieved and self._failure is None and says_farewell:
             with contextlib.suppress(EngineError, TimeoutError):
-                async with asyncio.timeout(_FAREWELL), self._turns.turn(lambda: None) as turn:
-                    await self._exchange(turn, waits=False)
+                async with asyncio.timeout(_FAREWELL):
+                    turn = await self._turns.take(lambda: None)
+                    try:
+                        await self._exchange(turn, waits=False)
+                    finally:
+                        self._turns.give_back(turn)
 
     # When to poll.
 
@@ -260,12 +272,18 @@ class FuturesPoller:
         if self._early or self._given_up:
             self._tidy()
         if self._wants_news or (due := self._due()) <= monotonic():
-            # It outlives the program that it is begun for, if others poll, too.
-            step = go_on("polls for finished requests", self._step)
-            self._task = asyncio.create_task(step, context=Context())
+            self._is_open, self._is_wanted = True, self._has_interest
+            self._asking = self._turns.ask(self._begin, self._end)
         elif due < math.inf:
             self._looks_at = due
             self._turns.reminders.remind(self, due)
+
+    def _begin(self, turn: Turn) -> None:
+        """Poll, as it is our turn."""
+        self._asking, self._turn = None, turn
+        # It outlives the program that it is begun for, if others poll, too.
+        step = go_on("polls for finished requests", self._step)
+        self._task = asyncio.create_task(step, context=Context())
 
     def _keep_or_end(self) -> None:
         """End the poll that is open in a moment, if nobody waits for it any more."""
@@ -280,18 +298,27 @@ class FuturesPoller:
 
     def _end(self) -> None:
         """End the poll that is open: nobody waits, or others wait for their turn and ours has been long."""
-        if self._is_open and not self._is_ended and self._task is not None:
+        if self._asking is not None:
+            self._turns.withdraw(self._asking)
+            self._asking = None
+            self._is_over()
+            self.look()
+        elif self._turn is None and self._is_open and not self._is_ended and self._task is not None:
             self._is_ended = True
             self._task.cancel()
 
+    def _is_over(self) -> None:
+        self._is_open = self._is_ended = False
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
     async def _step(self) -> bool:
-        """One poll; False when there is nothing more to do for now."""
+        """One poll, however often it must be tried; the last one of this task."""
         try:
             await self._poll()
         except EngineError as error:
             await self._recover(error)
-        if self._is_needed:
-            return True
         self._task = None
         self.look()
         return False
@@ -309,12 +336,8 @@ class FuturesPoller:
         except EngineError as error:
             self._fail(error)
 
-    @property
-    def _is_needed(self) -> bool:
-        return self._wants_news or self._due() <= monotonic()
-
     async def _poll_if_needed(self) -> None:
-        if self._is_needed:
+        if self._wants_news or self._due() <= monotonic():
             await self._poll()
 
     async def _reset_cursor(self, _: EngineError) -> None:
@@ -325,19 +348,19 @@ class FuturesPoller:
     async def _poll(self) -> None:
         """One poll, when it is our turn, unless it is ended before it is answered."""
         is_held = True
+        turn, self._turn = self._turn, None
         self._is_open, self._is_wanted = True, self._has_interest
         try:
-            async with self._turns.turn(self._end) as turn:
-                is_held = await self._exchange(turn, waits=self._has_interest)
+            turn = turn or await self._turns.take(self._end)
+            is_held = await self._exchange(turn, waits=self._has_interest)
         except asyncio.CancelledError:
             # Not `asyncio.timeout`: a thousand samplers poll once for each few of their requests.
             if not self._is_ended or self._task is None or self._task.uncancel():
                 raise
         finally:
-            self._is_open = self._is_ended = False
-            if self._linger is not None:
-                self._linger.cancel()
-                self._linger = None
+            self._is_over()
+            if turn is not None:
+                self._turns.give_back(turn)
         if not is_held:
             await asyncio.sleep(NO_NEWS_PAUSE)
 

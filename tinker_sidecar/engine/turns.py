@@ -7,12 +7,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from itertools import islice
 from time import monotonic
-from types import TracebackType
 from typing import Any
 
 from tinker_sidecar.engine.reminders import Reminders
 
-__all__ = ["PollTurns", "Turn"]
+__all__ = ["Asking", "PollTurns", "Turn"]
 
 _WHEN_BUSY = 8
 """Polls that may be open however much else there is to do: a few samplers never wait for their turn."""
@@ -63,7 +62,7 @@ class PollTurns:
         """Whether there is more to do than can be kept up with."""
         self._open: dict[Turn, None] = {}
         """Oldest first."""
-        self._asking: OrderedDict[_Asking, None] = OrderedDict()
+        self._asking: OrderedDict[Asking, None] = OrderedDict()
         self._crowd, self._crowd_until = 0, 0.0
         """How many samplers there were lately, if more than turns, and until when that is to be believed."""
         self._timer: asyncio.TimerHandle | None = None
@@ -77,24 +76,42 @@ class PollTurns:
             return False
         return not self._open or (len(self._open) < self._most // 2 and not self.is_busy())
 
-    def turn(self, end: Callable[[], None]) -> _Taking:
-        """`async with` a `Turn`, which is over, at the latest, soon after `end` has been called."""
-        return _Taking(self, end)
+    def ask(self, begin: Callable[[Turn], None], end: Callable[[], None]) -> Asking | None:
+        """Have `begin` called with a turn, to be given back: now, or later.
 
-    async def take(self, end: Callable[[], None]) -> Turn:
-        """Wait for a turn, to be given back."""
+        Returns None, or what `withdraw` takes until then. The turn should be over soon after `end` is called.
+        """
         if not self._asking and self._may_open(0.0):
-            return self._grant(end)
-        asking = _Asking(end)
+            begin(self._grant(end))
+            return None
+        asking = Asking(begin, end)
         self._asking[asking] = None
         self._note_crowd()
         self._watch()
+        return asking
+
+    def withdraw(self, asking: Asking) -> None:
+        """That turn is not wanted any more."""
+        self._asking.pop(asking, None)
+
+    async def take(self, end: Callable[[], None]) -> Turn:
+        """Wait for a turn, to be given back."""
+        granted: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+
+        def begin(turn: Turn) -> None:
+            if granted.cancelled():  # Who waits has not heard of it yet.
+                self.give_back(turn)
+            else:
+                granted.set_result(turn)
+
+        asking = self.ask(begin, end)
         try:
-            return await asking.turn
+            return await granted
         except asyncio.CancelledError:
-            self._asking.pop(asking, None)
-            if asking.turn.done() and not asking.turn.cancelled():
-                self.give_back(asking.turn.result())
+            if asking is not None:
+                self.withdraw(asking)
+            if not granted.cancelled():
+                self.give_back(granted.result())
             raise
 
     def give_back(self, turn: Turn) -> None:
@@ -110,8 +127,7 @@ class PollTurns:
                 self._watch()
                 return
             del self._asking[first]
-            if not first.turn.done():  # It may have been cancelled, and not have heard of it yet.
-                first.turn.set_result(self._grant(first.end))
+            first.begin(self._grant(first.end))
 
     def see_off(self, farewell: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a sampler's last words to the server; `close` waits for them."""
@@ -172,29 +188,12 @@ class PollTurns:
                 turn.end()
 
 
-class _Asking:
+class Asking:
     """Somebody who waits for a turn."""
 
-    __slots__ = ("end", "since", "turn")
+    __slots__ = ("begin", "end", "since")
 
-    def __init__(self, end: Callable[[], None]) -> None:
+    def __init__(self, begin: Callable[[Turn], None], end: Callable[[], None]) -> None:
+        self.begin = begin
         self.end = end
         self.since = monotonic()
-        self.turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
-
-
-class _Taking:
-    __slots__ = ("_end", "_turn", "_turns")
-
-    def __init__(self, turns: PollTurns, end: Callable[[], None]) -> None:
-        self._turns = turns
-        self._end = end
-
-    async def __aenter__(self) -> Turn:
-        self._turn = await self._turns.take(self._end)
-        return self._turn
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._turns.give_back(self._turn)
