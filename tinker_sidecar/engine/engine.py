@@ -56,10 +56,15 @@ _OUT_OF_ORDER = Failure(
 _T = TypeVar("_T")
 
 
+_BEGIN_AT_ONCE = 512
+"""Requests that have a task before they are submitted, shared among the samplers that have such requests."""
+
+_EACH = 8
+"""At least so many of each: a sampler that is slow to open, or stuck, keeps nobody else waiting."""
+
+
 class _Line:
     """A sampler's requests that have not begun: a task takes memory, and few can be submitted at once."""
-
-    MOST_AT_ONCE = 512
 
     def __init__(self, sampler: int, begin: Callable[[_Line], None]) -> None:
         self.sampler = sampler
@@ -105,6 +110,8 @@ class Engine:
         self._requests: dict[int, asyncio.Task[None] | None] = {}
         """None: it has not begun."""
         self._lines: dict[int, _Line] = {}
+        self._moving: set[_Line] = set()
+        """The lines in which some are beginning."""
         self._spec: EncodedSpec | None = None
         """What the client has sent last: the requests that follow ask for it."""
         self._line_of: dict[int, _Line] = {}
@@ -261,12 +268,17 @@ class Engine:
     # Requests
 
     def _begin(self, line: _Line) -> None:
-        while line.waiting and len(line.beginning) < line.MOST_AT_ONCE:
+        most = max(_EACH, _BEGIN_AT_ONCE // (len(self._moving) or 1))
+        while line.waiting and len(line.beginning) < most:
             journey, opening = line.waiting.popleft()
             number = journey.sample.request
             if number in self._requests:
                 line.beginning.add(number)
                 self._start(number, self._sample(journey, opening, line.has_begun))
+        if line.beginning:
+            self._moving.add(line)
+        else:
+            self._moving.discard(line)
 
     def _are_stuck(self, sampler: int, failure: Failure) -> None:
         """Those that have not begun fail with those that have."""
