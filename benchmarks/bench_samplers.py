@@ -31,6 +31,7 @@ PEERS = (OFFICIAL_NEW, OURS, OURS_SIDECAR)
 IN_FLIGHT = 4000
 MOST = 1000
 REST = 30.0
+ROUNDS, ROUNDS_OF_OTHERS = 5, 2
 STALL = 5.0
 """Seconds without a result, at a server that takes 50 ms for one."""
 
@@ -55,12 +56,16 @@ def main() -> None:
     in_flight = IN_FLIGHT
     if benchmark.quick:
         points, in_flight = [ONE, Point(100), Point(100, 256)], 400
-    for _ in benchmark.rounds(2):
-        for point in points:
+    for number in benchmark.rounds(ROUNDS):
+        # One sampler and all of them, which are compared most, soon after each other.
+        for point in sorted(points, key=lambda point: point not in (ONE, ALL)):
             for peer in peers:
+                if peer.version and number > ROUNDS_OF_OTHERS:
+                    continue
                 # Each with a server of its own, whose log begins with it.
                 with benchmark.server("--latency", "0.05") as url, benchmark.worker(peer, url) as worker:
-                    measure(benchmark, peer, worker, url, point, in_flight)
+                    rests = point == ALL and number == 1 and not benchmark.quick
+                    measure(benchmark, peer, worker, url, point, in_flight, rests=rests)
     tables = [speed(benchmark, peers, points)]
     if ALL in points:
         tables.append(held(benchmark, peers))
@@ -68,7 +73,16 @@ def main() -> None:
     plot(benchmark, peers, [point for point in points if point.descriptors is None])
 
 
-def measure(benchmark: Benchmark, peer: Peer, worker: Worker, url: str, point: Point, in_flight: int) -> None:
+def measure(
+    benchmark: Benchmark,
+    peer: Peer,
+    worker: Worker,
+    url: str,
+    point: Point,
+    in_flight: int,
+    *,
+    rests: bool,
+) -> None:
     opened = benchmark.ask(worker, "open_samplers", count=point.samplers, descriptors=point.descriptors)
     if opened is None:
         return
@@ -80,7 +94,7 @@ def measure(benchmark: Benchmark, peer: Peer, worker: Worker, url: str, point: P
         return
     figures |= opened | exchanges(url, samples) | _named("peak", most[0])
     figures["cpu_us"] = figures["client_cpu_us"] + figures["sidecar_cpu_us"]
-    if point == ALL and not benchmark.quick:
+    if rests:
         time.sleep(REST)
         figures |= _named("first", at_first) | _named("idle", worker.held())
         benchmark.ask(worker, "close_samplers")
