@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from operator import attrgetter, is_
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -95,26 +95,35 @@ class SamplingRequest(msgspec.Struct, frozen=True):
         return target
 
 
+_Packed = tuple[list[Any], tuple[object, ...], RequestSpec]
+
+
 class SpecCache:
     """Makes the message for a request, or gives the last one again if that was for an equal request.
 
-    A group's samples have equal requests, and to check and pack one costs more than all else of a call.
+    The last one of this cache, or of all. A group's samples have equal requests, and a sweep asks the same of
+    one sampler after the other; to check, pack and send one costs more than all else of a call.
     """
 
+    _last_of_all: ClassVar[_Packed | None] = None
+
     def __init__(self) -> None:
-        self._last: tuple[list[Any], tuple[object, ...], RequestSpec] | None = None
+        self._last: _Packed | None = None
 
     def spec_of(self, request: SamplingRequest) -> RequestSpec:
         """Raises `TypeError` or `ValueError`, naming the argument."""
         # The rest is compared by identity: an equal value of another type, as True is to 1, may be refused.
         contents, rest = _contents(request), _rest(request)
-        if (last := self._last) is not None:
-            contents_before, rest_before, spec = last
-            if all(map(is_, rest, rest_before)) and _are_equal(contents, contents_before):
-                return spec
+        for last in (self._last, SpecCache._last_of_all):
+            if last is not None:
+                contents_before, rest_before, spec = last
+                if all(map(is_, rest, rest_before)) and _are_equal(contents, contents_before):
+                    self._last = SpecCache._last_of_all = last
+                    return spec
         spec = request.to_wire()
         if request.target_prompt_logprobs is None:  # A tensor may be changed in place: it is read each time.
-            self._last = [copy.copy(part) for part in contents], rest, spec
+            last = [copy.copy(part) for part in contents], rest, spec
+            self._last = SpecCache._last_of_all = last
         else:
             self._last = None
         return spec

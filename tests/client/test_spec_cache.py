@@ -46,20 +46,29 @@ def tokens_of(spec: RequestSpec) -> list[int]:
     return list(chunk.tokens.cast("i"))
 
 
-@pytest.mark.parametrize(
-    "request_of",
-    [
-        lambda: SamplingRequest(PROMPT, 1, PARAMS),
-        lambda: SamplingRequest(ModelInput.from_ints([1, 2]), 1, SamplingParams(max_tokens=4)),
-        lambda: SamplingRequest(official_prompt([1, 2]), 1, official_params()),
-        lambda: SamplingRequest(PROMPT, 1, official_params(["a"])),
-        lambda: SamplingRequest(official_prompt((1, 2)), 1, PARAMS),
-    ],
-    ids=["the same objects", "equal ones", "official ones", "ours and official", "official and ours"],
-)
+EQUAL_REQUESTS: dict[str, Callable[[], SamplingRequest]] = {
+    "the same objects": lambda: SamplingRequest(PROMPT, 1, PARAMS),
+    "equal ones": lambda: SamplingRequest(ModelInput.from_ints([1, 2]), 1, SamplingParams(max_tokens=4)),
+    "official ones": lambda: SamplingRequest(official_prompt([1, 2]), 1, official_params()),
+    "ours and official": lambda: SamplingRequest(PROMPT, 1, official_params(["a"])),
+    "official and ours": lambda: SamplingRequest(official_prompt((1, 2)), 1, PARAMS),
+}
+
+
+@pytest.mark.parametrize("request_of", EQUAL_REQUESTS.values(), ids=EQUAL_REQUESTS)
 def test_requests_that_ask_for_the_same_share_a_spec(request_of: Callable[[], SamplingRequest]) -> None:
     specs = SpecCache()
     assert specs.spec_of(request_of()) is specs.spec_of(request_of())
+
+
+@pytest.mark.parametrize("request_of", EQUAL_REQUESTS.values(), ids=EQUAL_REQUESTS)
+def test_so_is_one_that_another_sampler_has_been_asked(request_of: Callable[[], SamplingRequest]) -> None:
+    """And each still has its own when others have been asked for more."""
+    some, others = SpecCache(), SpecCache()
+    spec = some.spec_of(request_of())
+    assert others.spec_of(request_of()) is spec
+    others.spec_of(SamplingRequest(ModelInput.from_ints([99]), 1, PARAMS))
+    assert some.spec_of(request_of()) is spec
 
 
 @pytest.mark.parametrize("kind", [list, deque, type("Tokens", (list,), {}), np.array])
