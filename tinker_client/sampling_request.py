@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import weakref
+from collections.abc import Callable, Sequence
 from operator import attrgetter, is_
 from typing import Any, ClassVar
 
@@ -101,29 +103,32 @@ _Packed = tuple[list[Any], tuple[object, ...], RequestSpec]
 class SpecCache:
     """Makes the message for a request, or gives the last one again if that was for an equal request.
 
-    The last one of this cache, or of all. A group's samples have equal requests, and a sweep asks the same of
-    one sampler after the other; to check, pack and send one costs more than all else of a call.
+    The last one of this cache, or of the one that was asked last. A group's samples have equal requests, and
+    a sweep asks the same of one sampler after the other; to check, pack and send one costs more than all
+    else of a call.
     """
 
-    _last_of_all: ClassVar[_Packed | None] = None
+    _asked_last: ClassVar[Callable[[], SpecCache | None]] = lambda: None
+    """Gives that, unless it is gone."""
 
     def __init__(self) -> None:
         self._last: _Packed | None = None
+        self._itself = weakref.ref(self)
 
     def spec_of(self, request: SamplingRequest) -> RequestSpec:
         """Raises `TypeError` or `ValueError`, naming the argument."""
         # The rest is compared by identity: an equal value of another type, as True is to 1, may be refused.
         contents, rest = _contents(request), _rest(request)
-        for last in (self._last, SpecCache._last_of_all):
-            if last is not None:
+        asked_last, SpecCache._asked_last = SpecCache._asked_last(), self._itself
+        for cache in (self, asked_last):
+            if cache is not None and (last := cache._last) is not None:
                 contents_before, rest_before, spec = last
                 if all(map(is_, rest, rest_before)) and _are_equal(contents, contents_before):
-                    self._last = SpecCache._last_of_all = last
+                    self._last = last
                     return spec
         spec = request.to_wire()
         if request.target_prompt_logprobs is None:  # A tensor may be changed in place: it is read each time.
-            last = [copy.copy(part) for part in contents], rest, spec
-            self._last = SpecCache._last_of_all = last
+            self._last = [copy.copy(part) for part in contents], rest, spec
         else:
             self._last = None
         return spec
@@ -140,15 +145,24 @@ def _contents(request: SamplingRequest) -> list[Any]:
         contents.append(prompt.chunks)
     else:
         chunks = getattr(prompt, "chunks", None)
-        contents += [getattr(it, "tokens", it) for it in (chunks if isinstance(chunks, list | tuple) else ())]
+        contents += map(_content, chunks if isinstance(chunks, list | tuple) else ())
     if isinstance(params, SamplingParams):
         contents += params, params.stop
     else:
         try:
-            contents += _params_fields(params)
+            fields = _params_fields(params)
+            contents += *fields, *map(type, fields)
         except AttributeError:
             contents.append(params)  # It is something else, which `to_wire` refuses.
     return contents
+
+
+def _content(chunk: Any) -> Any:
+    """What is in a chunk of the official SDK's; if that could be changed unseen, what equals nothing else."""
+    tokens = getattr(chunk, "tokens", None)
+    if isinstance(tokens, Sequence):
+        return tokens
+    return object() if isinstance(chunk, dict) or tokens is not None else chunk
 
 
 def _are_equal(some: list[Any], others: list[Any]) -> bool:

@@ -6,6 +6,7 @@ tests/types/test_official_objects.py has the real ones.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -98,6 +99,15 @@ def test_a_stop_that_was_changed_in_place(params_of: Callable[[Any], Any], kind:
     assert specs.spec_of(request).params.stop == ["a", "b"]
 
 
+def test_a_chunk_of_a_dictionary_whose_list_was_changed() -> None:
+    tokens = [1, 2]
+    prompt = official("ModelInput", chunks=[{"type": "encoded_text", "tokens": tokens}])
+    request = SamplingRequest(prompt, 1, PARAMS)
+    assert tokens_of(SpecCache().spec_of(request)) == [1, 2]
+    tokens[0] = 7
+    assert tokens_of(SpecCache().spec_of(request)) == [7, 2]
+
+
 def test_a_subclass_is_another_prompt() -> None:
     class Shouting(ModelInput, frozen=True, kw_only=True):
         def to_wire(self) -> list[Any]:
@@ -114,3 +124,21 @@ def test_an_equal_value_of_a_wrong_type_is_refused_all_the_same() -> None:
     specs.spec_of(SamplingRequest(PROMPT, 1, PARAMS))
     with pytest.raises(TypeError, match="num_samples must be an int, 1 or more, got bool: True"):
         specs.spec_of(SamplingRequest(PROMPT, True, PARAMS))
+
+
+@pytest.mark.parametrize("max_tokens", [True, 1.0])
+def test_so_is_one_in_official_parameters(max_tokens: object) -> None:
+    """Whether or not another sampler has been asked for the equal value."""
+    right = official("SamplingParams", **{**vars(official_params()), "max_tokens": 1})
+    wrong = official("SamplingParams", **{**vars(official_params()), "max_tokens": max_tokens})
+    SpecCache().spec_of(SamplingRequest(PROMPT, 1, right))
+    with pytest.raises(TypeError, match="max_tokens"):
+        SpecCache().spec_of(SamplingRequest(PROMPT, 1, wrong))
+
+
+def test_nothing_is_kept_for_samplers_that_are_gone() -> None:
+    specs = SpecCache()
+    kept = weakref.ref(specs)
+    specs.spec_of(SamplingRequest(PROMPT, 1, PARAMS))
+    del specs
+    assert kept() is None

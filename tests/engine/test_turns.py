@@ -150,3 +150,14 @@ async def test_closing_waits_for_last_words() -> None:
     turns.see_off(farewell())
     await turns.close()
     assert said == ["farewell"]
+
+
+async def test_a_thousand_who_ask_and_are_cancelled_together_take_no_turn() -> None:
+    turns = PollTurns(1, idle)
+    turn = await soon(turns)
+    asking = await queue_up(turns, 1000)
+    for task in asking:
+        task.cancel()
+    turns.give_back(turn)
+    await asyncio.gather(*asking, return_exceptions=True)
+    turns.give_back(await soon(turns))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
-from tests.connection import HOSTS, PARAMS, Connect, Connection, assert_right, prompt
+from tests.connection import HOSTS, PARAMS, Connect, Connection, assert_right, option, prompt
 from tests.local_server.api import Api
 from tests.waiting import wait_until
-from tinker_client import SamplingClient
+from tinker_client import RetryConfig, SamplingClient
 
 MOST_POLLS = 256
 
@@ -104,3 +105,13 @@ def test_connections_are_closed_when_they_are_not_used(connect_in: Connect) -> N
     wait_until(lambda: all(connections(connection) <= 1 for connection in connected))
     for connection in connected:
         connection.check_samples(4)
+
+
+def test_those_that_wait_for_connections_of_their_own_slow_no_other_down(connect: Connect) -> None:
+    connection = connect(*option("fault", "asample:delay,seconds=1"))
+    modest = replace(connection, retry_config=RetryConfig(max_connections=1))
+    waiting = [client.sample(prompt(7), 2, PARAMS) for client in samplers(modest, 40) for _ in range(20)]
+    sample(samplers(connection, 1), 200)
+    assert connection.log["most_at_once"]["asample"] > 100
+    for future in waiting:
+        future.cancel()

@@ -56,29 +56,25 @@ _OUT_OF_ORDER = Failure(
 _T = TypeVar("_T")
 
 
-_BEGIN_AT_ONCE = 512
-"""Requests that have a task before they are submitted, shared among the samplers that have such requests."""
+_AT_ONCE = 512
+"""Requests of a sampler that have a task before they are submitted."""
 
-_EACH = 8
-"""At least so many of each: a sampler that is slow to open, or stuck, keeps nobody else waiting."""
+_OF_ALL, _EACH = 8192, 16
+"""When all samplers together have so many of those, each may have so few. Some may be stuck, or wait for a
+sampler that is slow to open, and keep nobody else waiting."""
 
 
 class _Line:
     """A sampler's requests that have not begun: a task takes memory, and few can be submitted at once."""
 
-    def __init__(self, sampler: int, begin: Callable[[_Line], None]) -> None:
+    def __init__(self, sampler: int, has_begun: Callable[[_Line, int], None]) -> None:
         self.sampler = sampler
-        self._begin = begin
+        self.has_begun = partial(has_begun, self)
+        """To be called with the number of a request that has been submitted, or never will be."""
         self.waiting: deque[tuple[Journey, asyncio.Task[Sampler] | None]] = deque()
         """Some may have been cancelled meanwhile."""
         self.beginning: set[int] = set()
         """Those that have a task, and have not been submitted yet."""
-        self.has_begun = self._has_begun  # Kept: each request has it.
-
-    def _has_begun(self, number: int) -> None:
-        """Request `number` has been submitted, or never will be."""
-        self.beginning.discard(number)
-        self._begin(self)
 
 
 class Engine:
@@ -110,8 +106,8 @@ class Engine:
         self._requests: dict[int, asyncio.Task[None] | None] = {}
         """None: it has not begun."""
         self._lines: dict[int, _Line] = {}
-        self._moving: set[_Line] = set()
-        """The lines in which some are beginning."""
+        self._beginning = 0
+        """How many have a task and have not been submitted yet, in all lines."""
         self._spec: EncodedSpec | None = None
         """What the client has sent last: the requests that follow ask for it."""
         self._line_of: dict[int, _Line] = {}
@@ -156,7 +152,7 @@ class Engine:
         self._requests[message.request] = None
         line = self._lines.get(message.sampler)
         if line is None:
-            line = self._lines[message.sampler] = _Line(message.sampler, self._begin)
+            line = self._lines[message.sampler] = _Line(message.sampler, self._has_begun)
         self._line_of[message.request] = line
         line.waiting.append((journey, self._samplers.get(message.sampler)))
         self._begin(line)
@@ -268,17 +264,19 @@ class Engine:
     # Requests
 
     def _begin(self, line: _Line) -> None:
-        most = max(_EACH, _BEGIN_AT_ONCE // (len(self._moving) or 1))
-        while line.waiting and len(line.beginning) < most:
+        while line.waiting and len(line.beginning) < (_AT_ONCE if self._beginning < _OF_ALL else _EACH):
             journey, opening = line.waiting.popleft()
             number = journey.sample.request
             if number in self._requests:
                 line.beginning.add(number)
+                self._beginning += 1
                 self._start(number, self._sample(journey, opening, line.has_begun))
-        if line.beginning:
-            self._moving.add(line)
-        else:
-            self._moving.discard(line)
+
+    def _has_begun(self, line: _Line, number: int) -> None:
+        if number in line.beginning:
+            line.beginning.remove(number)
+            self._beginning -= 1
+        self._begin(line)
 
     def _are_stuck(self, sampler: int, failure: Failure) -> None:
         """Those that have not begun fail with those that have."""

@@ -349,15 +349,18 @@ class FuturesPoller:
         """One poll, when it is our turn, unless it is ended before it is answered."""
         is_held = True
         turn, self._turn = self._turn, None
+        self._is_over()
         self._is_open, self._is_wanted = True, self._has_interest
         try:
             turn = turn or await self._turns.take(self._end)
             is_held = await self._exchange(turn, waits=self._has_interest)
         except asyncio.CancelledError:
             # Not `asyncio.timeout`: a thousand samplers poll once for each few of their requests.
-            if not self._is_ended or self._task is None or self._task.uncancel():
+            if not self._is_ended or self._task is None or self._task.cancelling() > 1:
                 raise
         finally:
+            if self._is_ended and self._task is not None:
+                self._task.uncancel()
             self._is_over()
             if turn is not None:
                 self._turns.give_back(turn)

@@ -50,8 +50,9 @@ class Reminders:
     def _ring(self) -> None:
         now = monotonic()
         reminded = [it for it, due in self._due.items() if due <= now]
-        for it in reminded:
-            del self._due[it]
-        self._ring_at(min(self._due.values(), default=math.inf))
-        for it in reminded:
-            it.look()
+        try:
+            for it in reminded:
+                if self._due.pop(it, None) is not None:
+                    it.look()
+        finally:  # Whatever one of them raises, the others are reminded.
+            self._ring_at(min(self._due.values(), default=math.inf))

@@ -99,8 +99,8 @@ class PollTurns:
         granted: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
 
         def begin(turn: Turn) -> None:
-            if granted.cancelled():  # Who waits has not heard of it yet.
-                self.give_back(turn)
+            if granted.cancelled():  # Who waits has not heard of it yet. `hand_out` goes on with the next.
+                del self._open[turn]
             else:
                 granted.set_result(turn)
 
