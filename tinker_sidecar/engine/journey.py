@@ -68,8 +68,8 @@ class Journey:
         self.figures = [max(0.0, now - self.began), 0.0, 0.0, 0.0, 0.0, 0.0, spec.prompt_tokens, 0, 0, 0]
         """Seconds in each stage that it has left; and then amounts."""
         self.visits = array("d", (CLIENT, self.began, LIMITS, now)) if keeps_visits else None
-        """Each stage and when it was entered, by turns, if somebody draws that. To the garbage collector, which
-        runs the more often the more objects there are, an array is one, however much is in it."""
+        """Each stage and when it was entered, by turns, if somebody draws that. To the garbage collector,
+        which runs the more often the more objects there are, an array is one, however much is in it."""
 
     def enter(self, stage: int, at: float | None = None) -> None:
         """It goes on to `stage`, which it may have been in before, or ends: now, or that was `at` a time."""
