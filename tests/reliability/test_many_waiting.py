@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 from tinker_client import ServiceClient, stats, types
 from tinker_client.local_server import LocalServer, start_local_server
 
-SAMPLES = 20_000
+SAMPLES = 50_000
 PROMPT = types.ModelInput.from_ints(range(512))
 PARAMS = types.SamplingParams(max_tokens=4, seed=1)
 
