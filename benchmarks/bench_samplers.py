@@ -64,7 +64,7 @@ def main() -> None:
                     continue
                 # Each with a server of its own, whose log begins with it.
                 with benchmark.server("--latency", "0.05") as url, benchmark.worker(peer, url) as worker:
-                    rests = point == ALL and number == 1 and not benchmark.quick
+                    rests = point == ALL and number == 1
                     measure(benchmark, peer, worker, url, point, in_flight, rests=rests)
     tables = [speed(benchmark, peers, points)]
     if ALL in points:

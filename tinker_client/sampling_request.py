@@ -120,7 +120,7 @@ class SpecCache:
         # The rest is compared by identity: an equal value of another type, as True is to 1, may be refused.
         contents, rest = _contents(request), _rest(request)
         asked_last, SpecCache._asked_last = SpecCache._asked_last(), self._itself
-        for cache in (self, asked_last):
+        for cache in (self, None if asked_last is self else asked_last):
             if cache is not None and (last := cache._last) is not None:
                 contents_before, rest_before, spec = last
                 if all(map(is_, rest, rest_before)) and _are_equal(contents, contents_before):

@@ -148,7 +148,8 @@ class Ledger:
 
     def retried(self, cause: str) -> None:
         """An attempt failed for `cause`, and was followed by another."""
-        _add(self.today().retried, {cause: 1})
+        retried = self.today().retried
+        retried[cause] = retried.get(cause, 0) + 1
 
     def since_start(self) -> Traffic:
         """All there has been."""

@@ -194,8 +194,7 @@ class FuturesPoller:
         self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
         if not self.is_unsupported:
             self._retrieved.append(request_id)
-            is_soon = self._looks_at <= self._last_poll + _QUIET
-            if not is_soon and (len(self._retrieved) == 1 or not self._has_more_to_come):
+            if self._due() < self._looks_at:
                 self.look()
 
     async def close(self, *, says_farewell: bool) -> None:
@@ -247,14 +246,10 @@ class FuturesPoller:
     def _has_something_to_tell(self) -> bool:
         return bool(self._retrieved) or self._cursor > self._reported_cursor
 
-    @property
-    def _has_more_to_come(self) -> bool:
-        return bool(self._coming) or self._turns.is_busy()
-
     def _due(self) -> float:
         """When there is something to do though nobody waits, by `monotonic`; never: infinity."""
         if self._has_something_to_tell:
-            return self._last_poll + (_SOON if self._has_more_to_come else _QUIET)
+            return self._last_poll + (_SOON if self._coming or self._turns.is_busy() else _QUIET)
         if self._given_up:
             return self._last_poll + self._looks_pause
         if self._early:
@@ -301,14 +296,14 @@ class FuturesPoller:
         if self._asking is not None:
             self._turns.withdraw(self._asking)
             self._asking = None
-            self._is_over()
+            self._is_open = False
+            self._stop_lingering()
             self.look()
         elif self._turn is None and self._is_open and not self._is_ended and self._task is not None:
             self._is_ended = True
             self._task.cancel()
 
-    def _is_over(self) -> None:
-        self._is_open = self._is_ended = False
+    def _stop_lingering(self) -> None:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
@@ -349,7 +344,7 @@ class FuturesPoller:
         """One poll, when it is our turn, unless it is ended before it is answered."""
         is_held = True
         turn, self._turn = self._turn, None
-        self._is_over()
+        self._stop_lingering()
         self._is_open, self._is_wanted = True, self._has_interest
         try:
             turn = turn or await self._turns.take(self._end)
@@ -361,7 +356,8 @@ class FuturesPoller:
         finally:
             if self._is_ended and self._task is not None:
                 self._task.uncancel()
-            self._is_over()
+            self._is_open = self._is_ended = False
+            self._stop_lingering()
             if turn is not None:
                 self._turns.give_back(turn)
         if not is_held:

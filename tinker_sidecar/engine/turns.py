@@ -115,7 +115,7 @@ class PollTurns:
             raise
 
     def give_back(self, turn: Turn) -> None:
-        """End what `take` gave."""
+        """End a turn, and give it to who waits for one."""
         del self._open[turn]
         self.hand_out()
 
