@@ -41,6 +41,7 @@ async def _serve(hello: Hello) -> None:
     try:
         # Imported after the cheap part of start-up has had its chance to fail early.
         from tinker_sidecar.engine.http_runtime import http_runtime
+        from tinker_sidecar.idle import give_back_memory_when_idle
         from tinker_sidecar.serving import Doors, ServedEngine
         from tinker_sidecar.set_up import ZMQ_THREADS, set_up_logging, spare_the_collector, take_level
 
@@ -56,7 +57,9 @@ async def _serve(hello: Hello) -> None:
     spare_the_collector()
     _greet(Greeting())
     await served.let_be_watched()
+    tidying = asyncio.create_task(give_back_memory_when_idle(served.engine.books.is_busy))
     await gone.wait()
+    tidying.cancel()
     # Nobody is left to wait for an orderly end, and requests in flight have no one to go to.
     served.stop_being_watched()
     remove_folder(hello.folder)

@@ -29,6 +29,7 @@ from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.http_runtime import http_runtime
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.pace import Pace
+from tinker_sidecar.idle import give_back_memory_when_idle
 from tinker_sidecar.ipc.shared import (
     ATTACH,
     EXITING,
@@ -120,6 +121,10 @@ class Hub:
         for _, served in self._seats.values():
             served.stop_being_watched()
         self._end_if_deserted()
+
+    def is_busy(self) -> bool:
+        """Whether any program has a request under way."""
+        return any(served.engine.books.is_busy() for _, served in self._seats.values())
 
     def _wait_for_somebody(self, seconds: float) -> None:
         """Nobody is attached."""
@@ -327,7 +332,9 @@ async def _serve(hello: HubHello) -> None:
     import_all()  # Programs that are started after an upgrade share it, too.
     spare_the_collector()
     _say(Started())
+    tidying = asyncio.create_task(give_back_memory_when_idle(hub.is_busy))
     await running
+    tidying.cancel()
     os._exit(0)
 
 

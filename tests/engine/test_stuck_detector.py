@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.reminders import Reminders
 from tinker_sidecar.engine.stuck_detector import StuckDetector
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +21,7 @@ TIMEOUT = 0.2
 def detector(
     timeout: float = TIMEOUT, excused: Callable[[], bool] = lambda: False, trouble: Callable[[], str] = str
 ) -> StuckDetector:
-    return StuckDetector("s:sample:0", timeout, excused, trouble, lambda failure: None)
+    return StuckDetector("s:sample:0", timeout, Reminders(), excused, trouble, lambda failure: None)
 
 
 class FailedError(Exception):
@@ -106,7 +107,7 @@ async def test_who_fails_keeps_nobody_alive() -> None:
 
 
 async def test_later_requests_are_watched_too() -> None:
-    """The timer ends when there is nothing to watch over, and begins anew."""
+    """It does not watch while there is nothing to watch over, and then begins anew."""
     watched = detector()
     await at_once(watched, 0)
     await asyncio.sleep(2 * TIMEOUT)

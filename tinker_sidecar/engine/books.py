@@ -75,7 +75,7 @@ class Books:
             if journey.request_id is None:
                 journey.figures[PROMPT_TOKENS] = 0  # The server has not taken it, and bills nothing.
             for page in self._pages(journey):
-                page.failed[kind] = page.failed.get(kind, 0) + 1
+                page.count_failure(kind)
                 page.count(journey.figures)
 
     def cancelled(self, request: int) -> None:

@@ -67,10 +67,9 @@ sampler that is slow to open, and keep nobody else waiting."""
 class _Line:
     """A sampler's requests that have not begun: a task takes memory, and few can be submitted at once."""
 
-    def __init__(self, sampler: int, has_begun: Callable[[_Line, int], None]) -> None:
-        self.sampler = sampler
-        self.has_begun = partial(has_begun, self)
-        """To be called with the number of a request that has been submitted, or never will be."""
+    __slots__ = ("beginning", "waiting")
+
+    def __init__(self) -> None:
         self.waiting: deque[tuple[Journey, asyncio.Task[Sampler] | None]] = deque()
         """Some may have been cancelled meanwhile."""
         self.beginning: set[int] = set()
@@ -106,11 +105,13 @@ class Engine:
         self._requests: dict[int, asyncio.Task[None] | None] = {}
         """None: it has not begun."""
         self._lines: dict[int, _Line] = {}
+        """By sampler, as long as there is anything in it."""
+        self._begun = self._has_begun
+        """One object for all of them, not one for each."""
         self._beginning = 0
         """How many have a task and have not been submitted yet, in all lines."""
         self._spec: EncodedSpec | None = None
         """What the client has sent last: the requests that follow ask for it."""
-        self._line_of: dict[int, _Line] = {}
         self._closings: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
             RequestSpec: self._on_spec,
@@ -152,8 +153,7 @@ class Engine:
         self._requests[message.request] = None
         line = self._lines.get(message.sampler)
         if line is None:
-            line = self._lines[message.sampler] = _Line(message.sampler, self._has_begun)
-        self._line_of[message.request] = line
+            line = self._lines[message.sampler] = _Line()
         line.waiting.append((journey, self._samplers.get(message.sampler)))
         self._begin(line)
 
@@ -193,16 +193,19 @@ class Engine:
             telemetry.log(message.event)
 
     def _on_close_session(self, message: CloseSession) -> None:
-        for sampler in [number for number, session in self._session_of.items() if session == message.session]:
-            for request in [number for number, line in self._line_of.items() if line.sampler == sampler]:
+        samplers = {number for number, session in self._session_of.items() if session == message.session}
+        journeys = self.books.journeys.items()
+        requests = [number for number, journey in journeys if journey.sample.sampler in samplers]
+        for request in requests:
+            if request in self._requests:
                 self._drop(request)
                 self._failed(request, _CLOSED)
+        for sampler in samplers:
             self._on_close_sampler(CloseSampler(sampler))
         self._close(self._sessions.pop(message.session, None))
 
     def _on_close_sampler(self, message: CloseSampler) -> None:
         self._session_of.pop(message.sampler, None)
-        self._lines.pop(message.sampler, None)  # What is in it goes on.
         self._close(self._samplers.pop(message.sampler, None))
 
     # For people
@@ -270,13 +273,19 @@ class Engine:
             if number in self._requests:
                 line.beginning.add(number)
                 self._beginning += 1
-                self._start(number, self._sample(journey, opening, line.has_begun))
+                self._start(number, self._sample(journey, opening))
 
-    def _has_begun(self, line: _Line, number: int) -> None:
-        if number in line.beginning:
-            line.beginning.remove(number)
+    def _has_begun(self, sample: Sample) -> None:
+        """It has been submitted, or never will be."""
+        line = self._lines.get(sample.sampler)
+        if line is None:
+            return
+        if sample.request in line.beginning:
+            line.beginning.remove(sample.request)
             self._beginning -= 1
         self._begin(line)
+        if not line.waiting and not line.beginning:
+            del self._lines[sample.sampler]
 
     def _are_stuck(self, sampler: int, failure: Failure) -> None:
         """Those that have not begun fail with those that have."""
@@ -288,13 +297,11 @@ class Engine:
                     self._drop(number)
                     self._failed(number, failure)
 
-    async def _sample(
-        self, journey: Journey, opening: asyncio.Task[Sampler] | None, has_begun: Callable[[int], None]
-    ) -> None:
+    async def _sample(self, journey: Journey, opening: asyncio.Task[Sampler] | None) -> None:
         number = journey.sample.request
         try:
             sampler = await self._opened(opening)
-            result = await sampler.sample(journey, has_begun)
+            result = await sampler.sample(journey, self._begun)
             journey.enter(DELIVERY)
             if self.books.record is not None:
                 self.books.record(journey, sampler.info.base_model, result.payload)
@@ -306,8 +313,7 @@ class Engine:
             self._failed(number, _unexpected(error))
         finally:
             self._requests.pop(number, None)
-            self._line_of.pop(number, None)
-            has_begun(number)
+            self._has_begun(journey.sample)
 
     def _taken(self, journey: Journey, taken: Callable[[], None] | None, at: float) -> None:
         """The program has the result."""
@@ -390,11 +396,10 @@ class Engine:
 
     def _drop(self, request: int) -> None:
         # Here, not when it ends: a task that is cancelled before its first step runs nothing at all.
-        line = self._line_of.pop(request, None)
         if task := self._requests.pop(request, None):
             task.cancel()
-        if line is not None:
-            line.has_begun(request)
+        if (journey := self.books.journeys.get(request)) is not None:
+            self._has_begun(journey.sample)
 
     def _start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         self._requests[number] = asyncio.create_task(work)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
+from operator import add
 from time import monotonic
-from typing import TypeVar
 
 from tinker_sidecar.engine.times import Times
 from tinker_sidecar.ipc.stats import STAGES, StageStats, Traffic
 
 __all__ = ["Ledger", "Page"]
-
-_Number = TypeVar("_Number", int, float)
 
 _AMOUNTS = ("prompt_tokens", "completion_tokens", "sent_bytes", "received_bytes")
 _FIGURES = (*STAGES, *_AMOUNTS)
@@ -26,8 +24,8 @@ _REMEMBERED = 60.0
 class Page:
     """What happened from `began` to `ended`.
 
-    There may be twelve for each of a thousand samplers, and the garbage collector goes through all lists
-    and objects; but not through dictionaries of numbers.
+    There may be twelve for each of a thousand samplers: so it has flat arrays, which the garbage collector
+    does not go through, and nothing that is empty.
     """
 
     __slots__ = (
@@ -48,19 +46,23 @@ class Page:
     def __init__(self, began: float) -> None:
         self.began = self.ended = began
         self.submitted = self.finished = self.cancelled = self.batches = 0
-        self.failed: dict[str, int] = {}
-        self.retried: dict[str, int] = {}
+        self.failed: Counter[str] | None = None
+        self.retried: Counter[str] | None = None
         self.starved = 0.0
         self._figures = array("d")
         """Those of each request that ended, one after the other, until they are added up."""
         self._times: Times | None = None
         """Of all that has been in `_figures`."""
-        self._sums: dict[str, float] = {}
+        self._sums: array[float] | None = None
         """The same."""
 
     def count(self, figures: list[float]) -> None:
         """A request has ended that has these."""
         self._figures.fromlist(figures)
+
+    def count_failure(self, kind: str) -> None:
+        """A request has failed with an error of class `kind`."""
+        self.failed = _added(self.failed, Counter((kind,)))
 
     def add_up(self) -> None:
         """Keep of each request that ended what is less to remember."""
@@ -69,7 +71,7 @@ class Page:
         columns = [self._figures[place :: len(_FIGURES)] for place in range(len(_FIGURES))]
         self._times = self._times or Times(len(STAGES))
         self._times.extend(columns[: len(STAGES)])
-        _add(self._sums, dict(zip(_FIGURES, map(sum, columns), strict=True)))
+        self._add_sums(array("d", map(sum, columns)))
         self._figures = array("d")
 
     def add(self, other: Page) -> None:
@@ -79,25 +81,28 @@ class Page:
         self.cancelled += other.cancelled
         self.batches += other.batches
         self.starved += other.starved
-        _add(self.failed, other.failed)
-        _add(self.retried, other.retried)
-        _add(self._sums, other._sums)
-        if other._times is not None:
+        self.failed = _added(self.failed, other.failed)
+        self.retried = _added(self.retried, other.retried)
+        if other._times is not None and other._sums is not None:
             self._times = self._times or Times(len(STAGES))
             self._times.add(other._times)
+            self._add_sums(other._sums)
+
+    def _add_sums(self, more: array[float]) -> None:
+        self._sums = array("d", map(add, self._sums, more)) if self._sums else more
 
     def traffic(self) -> Traffic:
         """All of it, for people."""
-        seconds, sums = self.ended - self.began, self._sums
+        seconds, sums = self.ended - self.began, dict(zip(_FIGURES, self._sums or (), strict=False))
         digests = () if self._times is None else self._times.digests()
         amounts = {name: round(sums.get(name, 0)) for name in _AMOUNTS}
         return Traffic(
             seconds=round(seconds, 3),
             submitted=self.submitted,
             finished=self.finished,
-            failed=dict(self.failed),
+            failed=dict(self.failed or {}),
             cancelled=self.cancelled,
-            retried=dict(self.retried),
+            retried=dict(self.retried or {}),
             **amounts,
             batches=self.batches,
             starved=round(min(1.0, self.starved / seconds), 4) if seconds else 0.0,
@@ -124,17 +129,16 @@ class Ledger:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._all = Page(monotonic())
-        self._pages: deque[Page] = deque()
-        self.page = Page(self._all.began)
+        self.page = Page(monotonic())
         """The one to count on."""
-        self.turns_at = self.page.began + interval
-        """When the next page is due, by `monotonic`."""
-
-    @property
-    def began(self) -> float:
+        self.began = self.page.began
         """Since when there is something to count, by `monotonic`."""
-        return self._all.began
+        self.turns_at = self.began + interval
+        """When the next page is due, by `monotonic`."""
+        self._pages: list[Page] = []
+        """The last minute's, without the one to count on."""
+        self._before: Page | None = None
+        """All that was before those."""
 
     def turn(self, now: float) -> None:
         """Begin a new page. Where nothing happened for long there is none."""
@@ -142,18 +146,19 @@ class Ledger:
         self.page.ended = self.turns_at
         self._pages.append(self.page)
         while self._pages and self._pages[0].ended < now - _REMEMBERED:
-            self._all.add(self._pages.popleft())
+            self._before = self._before or Page(self.began)
+            self._before.add(self._pages.pop(0))
         self.page = Page(now)
         self.turns_at = now + self._interval
 
     def retried(self, cause: str) -> None:
         """An attempt failed for `cause`, and was followed by another."""
-        retried = self.today().retried
-        retried[cause] = retried.get(cause, 0) + 1
+        page = self.today()
+        page.retried = _added(page.retried, Counter((cause,)))
 
     def since_start(self) -> Traffic:
         """All there has been."""
-        return self._sum([*self._pages, self.page], self._all)
+        return self._sum([*self._pages, self.page], self._before or Page(self.began))
 
     def last(self, seconds: float) -> Traffic:
         """What there has been in the last `seconds`, at most a minute; in whole pages, so it may be more."""
@@ -184,6 +189,5 @@ class Ledger:
         return self.page
 
 
-def _add(sums: dict[str, _Number], more: Mapping[str, _Number]) -> None:
-    for name, amount in more.items():
-        sums[name] = sums[name] + amount if name in sums else amount
+def _added(counts: Counter[str] | None, more: Counter[str] | None) -> Counter[str] | None:
+    return (counts or Counter()) + more if more else counts

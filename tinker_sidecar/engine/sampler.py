@@ -21,13 +21,13 @@ from tinker_sidecar.engine.journey import LIMITS, SENT_BYTES, SERVER, SUBMIT, Jo
 from tinker_sidecar.engine.ledger import Ledger
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.poller import FuturesPoller
-from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Remedy, Route
+from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Remedy, Retries, Route
 from tinker_sidecar.engine.results import Promise
 from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import RetryPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.stuck_detector import StuckDetector
-from tinker_sidecar.ipc.protocol import Failure, OpenSampler, Retry, SamplerInfo
+from tinker_sidecar.ipc.protocol import Failure, OpenSampler, Retry, Sample, SamplerInfo
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["CLONE_BLOCK", "Sampler", "open_sampler"]
@@ -131,6 +131,20 @@ async def _base_model(session: Session, sampling_session_id: str) -> str | None:
         raise
 
 
+def _count_retry(ledger: Ledger, retries: Retries, route: Route, cause: Cause) -> None:
+    ledger.retried(cause.label)
+    retries(route, cause)
+
+
+def _is_excused(session: Session, policy: RetryPolicy, *, detects_stuck: bool) -> bool:
+    """Whether requests may wait without end. A server that refuses all of them is told to the user even
+    where nobody wants to be told of slow ones.
+    """
+    if session.billing.is_on:
+        return True
+    return not detects_stuck and session.capacity.refusing_for < policy.patience
+
+
 class Sampler:
     """Sends requests of one sampling session and waits for their results.
 
@@ -153,6 +167,8 @@ class Sampler:
         self.queue: tuple[str, str | None] = "active", None
         """What the server said last of its queue: the state and the reason."""
         self._policy = RetryPolicy(retry, resamples=not session.flags.sample_no_retries)
+        # No methods of this object here, nor below: with a circle it would stay in memory after its end.
+        self._retried = partial(_count_retry, self.ledger, session.retries)
         self._retrieving = Recovery(
             Route.RETRIEVE,
             self._policy,
@@ -172,11 +188,12 @@ class Sampler:
             slots.append(session.flags.sample_max_concurrent_requests)
         self._slots = Budget(min(slots))
         self._under_way = session.http.short_requests_needed
-        self._detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
+        detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
         self._stuck_detector = StuckDetector(
             info.sampling_session_id,
             retry.progress_timeout,
-            self._is_excused,
+            session.reminders,
+            partial(_is_excused, session, self._policy, detects_stuck=detects_stuck),
             session.capacity.trouble,
             on_stuck,
         )
@@ -196,11 +213,11 @@ class Sampler:
             )
         self._stuck_detector.close()
 
-    async def sample(self, journey: Journey, has_begun: Callable[[int], None]) -> Result:
+    async def sample(self, journey: Journey, has_begun: Callable[[Sample], None]) -> Result:
         """The result of the request on `journey`.
 
-        `has_begun` is called with its number when it is submitted. If the result is gone from the server, the
-        request is submitted anew under another number.
+        `has_begun` is called with what was asked when it is submitted. If the result is gone from the
+        server, the request is submitted anew under another number.
         """
         journey.sampling_session_id, journey.ledger = self.info.sampling_session_id, self.ledger
         ledger = self.ledger
@@ -215,7 +232,7 @@ class Sampler:
         task = self._stuck_detector.begin(self._seq_id_base + offset)
         try:
             retrieval = await self._submit(place, journey, offset)
-            has_begun(journey.sample.request)
+            has_begun(journey.sample)
             try:
                 result = await self._finish(retrieval)
             except EngineError as error:
@@ -232,22 +249,9 @@ class Sampler:
             place.leave()
             self._slots.give_back(1)
 
-    def _retried(self, route: Route, cause: Cause) -> None:
-        self.ledger.retried(cause.label)
-        self.session.retries(route, cause)
-
     def _place(self) -> Place:
         """A place for one more request, behind all others that the server has yet to take."""
         return self.session.capacity.place(self._under_way)
-
-    def _is_excused(self) -> bool:
-        """Whether requests may wait without end. A server that refuses all of them is told to the user even
-        where nobody wants to be told of slow ones.
-        """
-        session = self.session
-        if session.billing.is_on:
-            return True
-        return not self._detects_stuck and session.capacity.refusing_for < self._policy.patience
 
     async def _finish_anew(
         self, gone: EngineError, place: Place, retrieval: Retrieval, journey: Journey

@@ -17,6 +17,7 @@ from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.observer import Span, no_span
 from tinker_sidecar.engine.outbox import Outbox
 from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Retries, Route
+from tinker_sidecar.engine.reminders import Reminders
 from tinker_sidecar.engine.retry import StartUpPolicy
 from tinker_sidecar.engine.server_flags import ClientFlags, DynamicFlags, adopted
 from tinker_sidecar.engine.telemetry import TelemetrySender
@@ -77,6 +78,8 @@ class Session:
         self.telemetry: TelemetrySender | None = None
         self.waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         """Tells how many requests wait here, and for how many seconds they are tried again."""
+        self.reminders = Reminders()
+        """For those who watch over its requests."""
         self._heartbeat: SessionHeartbeat | None = None
         self.is_ending = False
         """Whether requests are given up because the engine stops: another may be asked for them."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from tinker_sidecar.engine.failures import EngineError, connection_error
+from tinker_sidecar.engine.reminders import Reminders
 from tinker_sidecar.ipc.protocol import Failure
 
 __all__ = ["StuckDetector"]
@@ -18,15 +19,29 @@ _NAMED = 10
 class StuckDetector:
     """Fails all pending requests of a sampler when none of them has finished for `timeout` seconds.
 
-    One timer serves them all: it is set again, for what is left, whenever it fires too early. While
+    It is reminded once for all of them, and again, for what is left, whenever that was too early. While
     `excused()`, waiting is what is meant to happen. `trouble()` is what is known of the reason, or "".
     `on_stuck` hears of it, too.
     """
+
+    __slots__ = (
+        "_excused",
+        "_is_watching",
+        "_last_progress",
+        "_on_stuck",
+        "_pending",
+        "_reminders",
+        "_sampling_session_id",
+        "_stuck",
+        "_timeout",
+        "_trouble",
+    )
 
     def __init__(
         self,
         sampling_session_id: str,
         timeout: float,
+        reminders: Reminders,
         excused: Callable[[], bool],
         trouble: Callable[[], str],
         on_stuck: Callable[[Failure], None],
@@ -38,7 +53,8 @@ class StuckDetector:
         self._timeout = timeout
         self._pending: dict[asyncio.Task[object], tuple[int, float]] = {}
         self._last_progress = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._reminders = reminders
+        self._is_watching = False
         self._stuck: dict[asyncio.Task[object], EngineError] = {}
 
     def begin(self, seq_id: int) -> asyncio.Task[object]:
@@ -49,8 +65,8 @@ class StuckDetector:
         if not self._pending:
             self._last_progress = now
         self._pending[task] = (seq_id, now)
-        if self._timer is None:
-            self._set_timer(self._timeout)
+        if not self._is_watching:
+            self._watch(now + self._timeout)
         return task
 
     def progressed(self) -> None:
@@ -73,21 +89,22 @@ class StuckDetector:
 
     def close(self) -> None:
         """Watch over nothing any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._reminders.drop(self)
 
-    def _set_timer(self, delay: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(delay, self._check)
+    def _watch(self, until: float) -> None:
+        self._is_watching = True
+        self._reminders.remind(self, until)
 
-    def _check(self) -> None:
-        self._timer = None
+    def look(self) -> None:
+        """See whether they are stuck: the time has come."""
+        self._is_watching = False
         if not self._pending:
             return
         if self._excused():
             self._last_progress = monotonic()
-        left = self._last_progress + self._timeout - monotonic()
-        if left > 0:
-            self._set_timer(left)
+        due = self._last_progress + self._timeout
+        if due > monotonic():
+            self._watch(due)
             return
         error = connection_error(self._message())
         for task in self._pending:

@@ -1,0 +1,57 @@
+"""A sidecar keeps nothing of what is over: of samplers that come and go, or of a time with much in flight."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import pytest
+
+from tests.connection import PARAMS, Connect, prompt
+from tests.waiting import wait_until
+from tinker_client import stats, types
+
+MB = 1 << 20
+
+
+def engine_process(host: str) -> psutil.Process:
+    """The process in which the engine runs: this one, or a sidecar of its."""
+    pid = stats(most_requests=0).process.pid if host != "in_process" else os.getpid()
+    return psutil.Process(pid)
+
+
+def test_samplers_that_come_and_go_leave_nothing(host: str, connect: Connect) -> None:
+    """As in a sweep over checkpoints. With thousands of requests in flight the garbage collector has taken
+    notice of each sampler, and looks no more whether any is left behind."""
+    connection = connect()
+
+    def sweep() -> None:
+        clients = [connection.sampling_client() for _ in range(500)]
+        for future in [client.sample(prompt(1), 1, PARAMS) for _ in range(8) for client in clients]:
+            future.result()
+
+    for _ in range(3):
+        sweep()
+    process = engine_process(host)
+    before = process.memory_info().rss
+    for _ in range(6):
+        sweep()
+    assert process.memory_info().rss - before < 15 * MB  # A sampler that is used takes ten kilobytes.
+
+
+@pytest.mark.skipif(
+    os.environ.get("TINKER_SIDECAR_PORTABLE") == "1", reason="the portable twin has nothing to call for it"
+)
+def test_what_much_in_flight_has_taken_is_given_back_within_half_a_minute(connect_in: Connect) -> None:
+    few = []
+    for host in ("sidecar", "shared"):
+        client = connect_in(host).sampling_client()
+        client.sample(prompt(1), 1, PARAMS).result()
+        process = engine_process(host)
+        before = process.memory_info().rss
+        long = types.ModelInput.from_ints(range(512))
+        for future in [client.sample(long, 1, PARAMS) for _ in range(8000)]:
+            future.result()
+        after = process.memory_info().rss
+        few.append((process, after - (after - before) * 0.3))
+    wait_until(lambda: all(process.memory_info().rss < some for process, some in few))
