@@ -38,6 +38,7 @@ def recording(server_url: str) -> Iterator[Recorder]:
     """A recorder in front of the server at `server_url`. At its end it drops all connections."""
     upstream = urlsplit(server_url)
     connections: list[HTTPConnection] = []
+    is_over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -53,9 +54,13 @@ def recording(server_url: str) -> Iterator[Recorder]:
             route = self.path.removeprefix("/api/v1/")
             recorder.calls.append(Call(route, headers, json.loads(body) if body else None))
             connection = HTTPConnection(upstream.hostname or "", upstream.port)
-            connections.append(connection)
             try:
-                self._answer(connection, body, headers)
+                connection.connect()
+                connections.append(connection)
+                if is_over.is_set():  # It has come too late to be dropped with the others.
+                    self.close_connection = True
+                else:
+                    self._answer(connection, body, headers)
             except (OSError, HTTPException):  # Either side has gone away.
                 self.close_connection = True
             finally:
@@ -85,6 +90,7 @@ def recording(server_url: str) -> Iterator[Recorder]:
         server.shutdown()
         server.server_close()
         thread.join()
+        is_over.set()
         for connection in connections:
             with contextlib.suppress(OSError, AttributeError):  # It is closed already.
                 connection.sock.shutdown(socket.SHUT_RDWR)

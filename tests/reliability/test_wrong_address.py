@@ -8,12 +8,14 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from tests.client.recorder import recording
+from tests.local_server.api import SIM
 from tinker_client import APIConnectionError, APIError, SamplingClient, ServiceClient, TinkerError
-from tinker_client.local_server import LocalServer
+from tinker_client.local_server import LocalServer, start_local_server
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -77,11 +79,13 @@ def test_nobody_there() -> None:
     assert_asks("http://127.0.0.1:1", "refused")
 
 
-def test_a_server_that_has_gone_is_no_wrong_address(sim_server: LocalServer) -> None:
-    with recording(sim_server.base_url) as recorder:
-        service_client = ServiceClient(base_url=recorder.base_url, api_key="tml-tests")
-    with pytest.raises(APIError) as caught:
-        service_client.create_sampling_client(base_model="no such model", model_path=None)
+def test_where_a_session_was_opened_the_address_is_right() -> None:
+    with (
+        closing(start_local_server("sim", "--fault", "create_sampling_session:404")) as server,
+        ServiceClient(base_url=server.base_url, api_key="tml-tests") as service_client,
+        pytest.raises(APIError, match="HTTP 404") as caught,
+    ):
+        service_client.create_sampling_client(base_model=SIM)
     assert "base_url" not in str(caught.value)
 
 
