@@ -15,6 +15,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import NamedTuple
 
 import psutil
@@ -87,7 +88,8 @@ def measure(
     if opened is None:
         return
     at_first = worker.held()
-    samples = in_flight if peer.version else 3 * in_flight
+    # Until the first ones are answered, and when none follow, it is not the same requests in flight.
+    samples = in_flight if peer.version else 8 * in_flight
     with most_held(worker) as most:
         figures = benchmark.ask(worker, "sweep", samples=samples, in_flight=in_flight)
     if figures is None:
@@ -194,8 +196,10 @@ def held(benchmark: Benchmark, peers: list[Peer]) -> Table:
 
 
 def part_of_one(benchmark: Benchmark, peer: Peer, point: Point) -> float | None:
-    one, here = (benchmark.runs.median(peer, at, "samples_per_s") for at in (ONE, point))
-    return here / one if one and here else None
+    """Of the same round, as the machine may be faster in the next one."""
+    rounds = zip(*(benchmark.runs.values(peer, at, "samples_per_s") for at in (ONE, point)), strict=False)
+    parts = [here / one for one, here in rounds]
+    return median(parts) if parts else None
 
 
 def bars(benchmark: Benchmark) -> list[Bar]:
