@@ -41,4 +41,4 @@ async def give_back_memory_when_idle(is_busy: Callable[[], bool]) -> None:
             tidied = process_time()
         return True
 
-    await go_on("looks whether there is nothing to do", look)
+    await go_on("looks for memory to give back", look)
