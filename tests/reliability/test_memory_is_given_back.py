@@ -27,7 +27,10 @@ def test_samplers_that_come_and_go_leave_nothing(host: str, connect: Connect) ->
 
     def sweep() -> None:
         clients = [connection.sampling_client() for _ in range(500)]
-        for future in [client.sample(prompt(1), 1, PARAMS) for _ in range(8) for client in clients]:
+        futures = [client.sample(prompt(1), 1, PARAMS) for _ in range(8) for client in clients]
+        for future in futures[2000:]:
+            future.cancel()
+        for future in futures[:2000]:
             future.result()
 
     for _ in range(3):

@@ -135,8 +135,8 @@ class Engine:
         except Exception as error:
             logger.error("unexpected error at a %s message", type(message).__name__, exc_info=error)
             if isinstance(message, Sample) and self._requests.get(message.request) is None:
-                self._requests.pop(message.request, None)
-                self.outbox.failed(message.request, _unexpected(error))  # Nobody else would tell who waits.
+                self._drop(message.request)
+                self._failed(message.request, _unexpected(error))  # Nobody else would tell who waits.
 
     def _on_spec(self, message: RequestSpec) -> None:
         self._spec = EncodedSpec(message)
@@ -375,9 +375,13 @@ class Engine:
         """The session or sampler, once it is open; whoever waits shares its failure."""
         if opening is None:
             raise EngineError(_CLOSED)
-        if opening.done():
-            return opening.result()
-        return await asyncio.shield(opening)
+        try:
+            return opening.result() if opening.done() else await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if opening.cancelled() and task is not None and not task.cancelling():
+                raise EngineError(_CLOSED) from None  # It was closed, and not who waits.
+            raise
 
     def _open_sessions(self) -> list[Session]:
         """Those that are open."""

@@ -344,7 +344,11 @@ class Recovery:
         trouble: _Trouble | None = None
         if failed is not None:
             trouble = _Trouble(self._policy.delays(), None)
-            await self._overcome(failed, trouble)
+            try:
+                if not await self._overcome(failed, trouble):
+                    raise failed
+            finally:
+                del failed  # An error keeps the frames that it went through: a circle otherwise.
         while True:
             try:
                 return await attempt()
@@ -352,22 +356,23 @@ class Recovery:
                 if trouble is None:
                     since = began if self._route is Route.START_UP else None  # `Patience` says why.
                     trouble = _Trouble(self._policy.delays(), since)
-                await self._overcome(error, trouble)
+                if not await self._overcome(error, trouble):
+                    raise
 
-    async def _overcome(self, error: EngineError, trouble: _Trouble) -> None:
-        """Return when it makes sense to try again, or raise `error`."""
+    async def _overcome(self, error: EngineError, trouble: _Trouble) -> bool:
+        """Return when it makes sense to try again; False, if it does not."""
         cause = Cause.of(error)
         row = TABLE[self._route, cause]
         action = row.action
         remedy = self._remedies.get(action)
         failures = trouble.count(row)
         if action is Action.FAIL or (remedy is None and action is not Action.PAUSE):
-            raise error
+            return False
         if row.in_a_row is not None and failures > row.in_a_row:
-            raise error
+            return False
         left = math.inf if action.waits_as_told else trouble.time_left(row.patience.seconds(self._policy))
         if left <= 0:
-            raise error
+            return False
         level = logging.INFO if self._route is Route.START_UP else logging.DEBUG
         logger.log(level, "%s: %s; what is done: %s", self._route.value, error, action.value)
         if action.pauses:
@@ -378,3 +383,4 @@ class Recovery:
             if action.waits_as_told:
                 trouble.extend(monotonic() - begun)
         self._retries(self._route, cause)
+        return True

@@ -37,6 +37,8 @@ class Reminders:
     def drop(self, it: _Reminded) -> None:
         """`it` need not look any more."""
         self._due.pop(it, None)
+        if not self._due:
+            self._ring_at(math.inf)
 
     def _ring_at(self, due: float) -> None:
         self._rings_at = due

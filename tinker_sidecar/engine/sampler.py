@@ -246,6 +246,7 @@ class Sampler:
             raise
         finally:
             self._stuck_detector.end(task)
+            del task  # One that is cancelled keeps its error, and that this frame: a circle otherwise.
             place.leave()
             self._slots.give_back(1)
 
@@ -346,7 +347,9 @@ class Sampler:
             Action.RENEW_CONNECTIONS: self._renew_connections,
         }
         recovery = Recovery(Route.SUBMIT, self._policy, self._retried, remedies)
-        return await recovery.run(partial(self._dispatch, place, journey, body), failed)
+        run = recovery.run(partial(self._dispatch, place, journey, body), failed)
+        del failed
+        return await run
 
     async def _renew_connections(self, _: EngineError) -> None:
         self.session.http.renew(Lane.SHORT)

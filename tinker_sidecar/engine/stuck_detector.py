@@ -80,7 +80,10 @@ class StuckDetector:
         """
         if (stuck := self._stuck.pop(task, None)) is not None:
             task.uncancel()
-            raise stuck from None
+            try:
+                raise stuck from None
+            finally:
+                del stuck
 
     def end(self, task: asyncio.Task[object]) -> None:
         """`task` works on it no more."""
