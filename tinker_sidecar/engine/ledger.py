@@ -62,7 +62,15 @@ class Page:
 
     def count_failure(self, kind: str) -> None:
         """A request has failed with an error of class `kind`."""
-        self.failed = _added(self.failed, Counter((kind,)))
+        if self.failed is None:
+            self.failed = Counter()
+        self.failed[kind] += 1
+
+    def count_retry(self, cause: str) -> None:
+        """An attempt failed for `cause`, and was followed by another."""
+        if self.retried is None:
+            self.retried = Counter()
+        self.retried[cause] += 1
 
     def add_up(self) -> None:
         """Keep of each request that ended what is less to remember."""
@@ -153,8 +161,7 @@ class Ledger:
 
     def retried(self, cause: str) -> None:
         """An attempt failed for `cause`, and was followed by another."""
-        page = self.today()
-        page.retried = _added(page.retried, Counter((cause,)))
+        self.today().count_retry(cause)
 
     def since_start(self) -> Traffic:
         """All there has been."""

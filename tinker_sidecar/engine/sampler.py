@@ -348,7 +348,7 @@ class Sampler:
         }
         recovery = Recovery(Route.SUBMIT, self._policy, self._retried, remedies)
         run = recovery.run(partial(self._dispatch, place, journey, body), failed)
-        del failed
+        del failed  # If it is what is raised, it keeps this frame: a circle otherwise.
         return await run
 
     async def _renew_connections(self, _: EngineError) -> None:

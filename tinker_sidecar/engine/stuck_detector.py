@@ -83,7 +83,7 @@ class StuckDetector:
             try:
                 raise stuck from None
             finally:
-                del stuck
+                del stuck  # It keeps this frame: a circle otherwise.
 
     def end(self, task: asyncio.Task[object]) -> None:
         """`task` works on it no more."""
