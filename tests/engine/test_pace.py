@@ -45,3 +45,22 @@ def test_a_far_server_gets_many() -> None:
 
 def test_a_refusal_tells_no_distance() -> None:
     assert most_at_once(lambda: asyncio.sleep(0.1), requests=40, answered=False) == 8
+
+
+def test_what_finishes_something_goes_before_what_begins() -> None:
+    order: list[str] = []
+
+    async def ask(pace: Pace, name: str, *, is_last: bool) -> None:
+        entered = await pace.enter(is_last=is_last)
+        order.append(name)
+        await asyncio.sleep(0)
+        pace.leave(entered, answered=False)
+
+    async def ask_all() -> None:
+        pace = Pace()
+        begins = [ask(pace, "begins", is_last=True) for _ in range(20)]
+        finishes = [ask(pace, "finishes", is_last=False) for _ in range(4)]
+        await asyncio.gather(*begins, *finishes)
+
+    asyncio.run(ask_all())
+    assert order == ["begins"] * 8 + ["finishes"] * 4 + ["begins"] * 12

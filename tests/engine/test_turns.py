@@ -91,21 +91,21 @@ async def test_a_long_turn_is_ended_when_somebody_waits_and_the_oldest_first() -
 
 async def test_polls_are_put_off_while_there_is_too_much_to_do_already() -> None:
     busy = True
-    turns = PollTurns(20, lambda: busy)
-    some = [await soon(turns) for _ in range(8)]
-    assert len(some) == 8
+    turns = PollTurns(35, lambda: busy)
+    some = [await soon(turns) for _ in range(16)]
     assert not turns.has_room_for_more()
     asking = await queue_up(turns, 2)
     assert not any(task.done() for task in asking)
     busy = False
     turns.hand_out()
     await asyncio.gather(*asking)
+    assert len(some) == 16
     assert not turns.has_room_for_more()  # More than half of them are taken.
 
 
 async def test_polls_are_not_put_off_for_ever() -> None:
-    turns = PollTurns(20, lambda: True)
-    for _ in range(12):
+    turns = PollTurns(24, lambda: True)
+    for _ in range(20):
         assert (await soon(turns)).hold is None
 
 

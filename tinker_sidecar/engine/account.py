@@ -12,6 +12,7 @@ from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.heartbeat import SessionHeartbeat
 from tinker_sidecar.engine.http import Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget
+from tinker_sidecar.engine.line import Line
 from tinker_sidecar.engine.pace import Pace
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.retry import Policy
@@ -21,6 +22,7 @@ from tinker_sidecar.ipc.protocol import ServiceConfig
 __all__ = ["Account", "Accounts"]
 
 _DISPATCHES = 400
+"""Requests that the server has yet to take, those among them that it has refused for now."""
 _RESPONSE_BYTES = 12 * 1024 * 1024
 """Of results on their way to us at once, however much more the server allows: enough for 100 MB/s from a
 server 0.1 s away, and what is on its way is in our memory."""
@@ -44,7 +46,7 @@ class Account:
         self.capacity = Capacity(self._users)
         self.copies = Copies(self._new_poller)
         self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec, self._users)
-        self.dispatches = Budget(_DISPATCHES)
+        self.dispatches = Line(self.http.short_requests_at_once, _DISPATCHES)
         self.prompt_bytes = Budget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_bytes = Budget(0)
         self.adopt(flags)

@@ -101,23 +101,24 @@ class Capacity:
             return ""
         return f"The server has answered 429 (too many requests) to all for {refusing_for:.0f} s. "
 
-    async def enter(self, ticket: int, most_under_way: int) -> tuple[int, bool]:
-        """Wait until the request with this `ticket` may be sent.
-
-        Returns the number under which it is sent, and whether it is a try.
-        """
+    def try_enter(self, most_under_way: int) -> bool:
+        """Whether a request may be sent at once; it then counts as such."""
         self._most_under_way = most_under_way
         if self._waiting or not self._has_room():
-            await self._turn(ticket)
-        else:
-            self._let_in()
+            return False
+        self._let_in()
+        return True
+
+    def sent(self) -> tuple[int, bool]:
+        """One that may be sent is sent: under which number, and whether it is a try."""
         self._sent += 1
         self._chance.sent(self._sent, self.in_flight)
         is_a_try = self.in_flight > self._known
         self._tries_under_way += is_a_try
         return self._sent, is_a_try
 
-    async def _turn(self, ticket: int) -> None:
+    async def turn(self, ticket: int) -> None:
+        """Wait until the request with this `ticket` may be sent."""
         turn = asyncio.get_running_loop().create_future()
         if not self._waiting:
             self._grow_from(self.limit)  # Nobody has wanted more until now.
@@ -268,9 +269,21 @@ class Place:
         self._under_way = under_way
         self._is_inside = False
 
+    def try_enter(self) -> bool:
+        """Whether the request may be sent at once; it then is inside."""
+        if not self._capacity.try_enter(self._under_way()):
+            return False
+        self._is_sent()
+        return True
+
     async def enter(self) -> None:
         """Wait until the request may be sent."""
-        self._number, self._is_a_try = await self._capacity.enter(self._ticket, self._under_way())
+        if not self.try_enter():
+            await self._capacity.turn(self._ticket)
+            self._is_sent()
+
+    def _is_sent(self) -> None:
+        self._number, self._is_a_try = self._capacity.sent()
         self._is_inside = self._is_under_way = True
 
     def accepted(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -56,26 +56,6 @@ _OUT_OF_ORDER = Failure(
 _T = TypeVar("_T")
 
 
-_AT_ONCE = 512
-"""Requests of a sampler that have a task before they are submitted."""
-
-_OF_ALL, _EACH = 8192, 16
-"""When all samplers together have so many of those, each may have so few. Some may be stuck, or wait for a
-sampler that is slow to open, and keep nobody else waiting."""
-
-
-class _Line:
-    """A sampler's requests that have not begun: a task takes memory, and few can be submitted at once."""
-
-    __slots__ = ("beginning", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[Journey, asyncio.Task[Sampler] | None]] = deque()
-        """Some may have been cancelled meanwhile."""
-        self.beginning: set[int] = set()
-        """Those that have a task, and have not been submitted yet."""
-
-
 class Engine:
     """Serves one client. Every method runs on the engine's event loop.
 
@@ -101,15 +81,17 @@ class Engine:
         self.outbox = Outbox(send, self.books.batch_taken)
         self._sessions: dict[int, asyncio.Task[Session]] = {}
         self._samplers: dict[int, asyncio.Task[Sampler]] = {}
+        """Those that are open, and those that will be."""
+        self._open: dict[int, Sampler] = {}
         self._session_of: dict[int, int] = {}
         self._requests: dict[int, asyncio.Task[None] | None] = {}
         """None: it has not begun."""
-        self._lines: dict[int, _Line] = {}
-        """By sampler, as long as there is anything in it."""
-        self._begun = self._has_begun
-        """One object for all of them, not one for each."""
-        self._beginning = 0
-        """How many have a task and have not been submitted yet, in all lines."""
+        self._early: dict[int, list[Journey]] = {}
+        """By sampler, those that wait until it is open."""
+        self._beginning: set[int] = set()
+        """Those with a task that has not taken its first step: if it is cancelled, it never does."""
+        self._context = copy_context()
+        """The program's, for all that is done for it."""
         self._spec: EncodedSpec | None = None
         """What the client has sent last: the requests that follow ask for it."""
         self._closings: set[asyncio.Task[None]] = set()
@@ -151,11 +133,14 @@ class Engine:
         journey = self.books.begin(message, spec)
         self._reporter.start()
         self._requests[message.request] = None
-        line = self._lines.get(message.sampler)
-        if line is None:
-            line = self._lines[message.sampler] = _Line()
-        line.waiting.append((journey, self._samplers.get(message.sampler)))
-        self._begin(line)
+        if (sampler := self._open.get(message.sampler)) is not None:
+            self._line_up(journey, sampler)
+            return
+        opening = self._samplers.get(message.sampler)
+        if opening is not None and (_is_open(opening) or not opening.done()):
+            self._early.setdefault(message.sampler, []).append(journey)
+        else:
+            self._give_up(message.request, _why_not_open(opening))
 
     def _on_query(self, message: Query) -> None:
         self._start(message.call, self._query(message))
@@ -184,7 +169,8 @@ class Engine:
         self._sessions[message.session] = _opening(self._open_session(message))
 
     def _on_open_sampler(self, message: OpenSampler) -> None:
-        self._samplers[message.sampler] = _opening(self._open_sampler(message))
+        self._samplers[message.sampler] = opening = _opening(self._open_sampler(message))
+        opening.add_done_callback(partial(self._opened_sampler, message.sampler))
         self._session_of[message.sampler] = message.session
 
     def _on_log_telemetry(self, message: LogTelemetry) -> None:
@@ -197,15 +183,14 @@ class Engine:
         journeys = self.books.journeys.items()
         requests = [number for number, journey in journeys if journey.sample.sampler in samplers]
         for request in requests:
-            if request in self._requests:
-                self._drop(request)
-                self._failed(request, _CLOSED)
+            self._give_up(request, _CLOSED)
         for sampler in samplers:
             self._on_close_sampler(CloseSampler(sampler))
         self._close(self._sessions.pop(message.session, None))
 
     def _on_close_sampler(self, message: CloseSampler) -> None:
         self._session_of.pop(message.sampler, None)
+        self._open.pop(message.sampler, None)
         self._close(self._samplers.pop(message.sampler, None))
 
     # For people
@@ -215,7 +200,7 @@ class Engine:
 
         With `most_requests` of those under way, the oldest first.
         """
-        samplers = self._open_samplers()
+        samplers = self._open
         ledger = self.books.ledger
         journeys = list(self.books.journeys.values())
         if sampler:
@@ -240,7 +225,7 @@ class Engine:
         """How many requests it has, and for how many seconds they are tried again."""
         own = {number for number, its in self._session_of.items() if its == session}
         waiting = sum(journey.sample.sampler in own for journey in self.books.journeys.values())
-        patience = [it.patience for number, it in self._open_samplers().items() if number in own]
+        patience = [it.patience for number, it in self._open.items() if number in own]
         return waiting, min(patience, default=0.0)
 
     async def leave(self, patience: float) -> None:
@@ -257,51 +242,33 @@ class Engine:
             if _is_open(opening):
                 opening.result().is_ending = True
         tasks = [task for task in self._requests.values() if task is not None]
-        self._requests.clear()
-        for task in tasks:
-            task.cancel()
+        for request in list(self._requests):
+            self._drop(request)
         await asyncio.gather(*tasks, *self._closings, return_exceptions=True)
         for opened in (*self._samplers.values(), *self._sessions.values()):
             await _close(opened)
 
     # Requests
 
-    def _begin(self, line: _Line) -> None:
-        while line.waiting and len(line.beginning) < (_AT_ONCE if self._beginning < _OF_ALL else _EACH):
-            journey, opening = line.waiting.popleft()
-            number = journey.sample.request
-            if number in self._requests:
-                line.beginning.add(number)
-                self._beginning += 1
-                self._start(number, self._sample(journey, opening))
-
-    def _has_begun(self, sample: Sample) -> None:
-        """It has been submitted, or never will be."""
-        line = self._lines.get(sample.sampler)
-        if line is None:
-            return
-        if sample.request in line.beginning:
-            line.beginning.remove(sample.request)
-            self._beginning -= 1
-        self._begin(line)
-        if not line.waiting and not line.beginning:
-            del self._lines[sample.sampler]
-
-    def _are_stuck(self, sampler: int, failure: Failure) -> None:
-        """Those that have not begun fail with those that have."""
-        if line := self._lines.get(sampler):
-            waiting = [journey.sample.request for journey, _ in line.waiting]
-            line.waiting.clear()
-            for number in waiting:
-                if number in self._requests:
-                    self._drop(number)
-                    self._failed(number, failure)
-
-    async def _sample(self, journey: Journey, opening: asyncio.Task[Sampler] | None) -> None:
+    def _begin(self, journey: Journey, sampler: Sampler) -> bool:
+        """It is the turn of the request on `journey`, unless nobody wants it any more."""
         number = journey.sample.request
+        if number not in self._requests:
+            return False
+        self._beginning.add(number)
+        # As another program's request may have made room, it is not that one's context.
+        task = asyncio.get_running_loop().create_task(self._sample(journey, sampler), context=self._context)
+        self._requests[number] = task
+        return True
+
+    async def _sample(self, journey: Journey, sampler: Sampler) -> None:
+        number = journey.sample.request
+        self._beginning.discard(number)
+        if number not in self._requests:
+            sampler.never_began()
+            return
         try:
-            sampler = await self._opened(opening)
-            result = await sampler.sample(journey, self._begun)
+            result = await sampler.sample(journey)
             journey.enter(DELIVERY)
             if self.books.record is not None:
                 self.books.record(journey, sampler.info.base_model, result.payload)
@@ -313,7 +280,16 @@ class Engine:
             self._failed(number, _unexpected(error))
         finally:
             self._requests.pop(number, None)
-            self._has_begun(journey.sample)
+
+    def _give_up(self, request: int, failure: Failure) -> None:
+        """Answer with `failure` a request that is under way or waits, if it is still unanswered."""
+        if request in self._requests:
+            self._drop(request)
+            self._failed(request, failure)
+
+    def _are_stuck(self, requests: Collection[int], failure: Failure) -> None:
+        for request in requests:
+            self._give_up(request, failure)
 
     def _taken(self, journey: Journey, taken: Callable[[], None] | None, at: float) -> None:
         """The program has the result."""
@@ -363,7 +339,7 @@ class Engine:
                 session,
                 message,
                 partial(self._queue_state, message.sampler),
-                partial(self._are_stuck, message.sampler),
+                self._are_stuck,
             )
         except BaseException as error:
             self.outbox.reply(Reply(message.call, failure=_failure(error)))
@@ -371,8 +347,23 @@ class Engine:
         self.outbox.reply(Reply(message.call, value=sampler.info))
         return sampler
 
-    async def _opened(self, opening: asyncio.Task[Any] | None) -> Any:
-        """The session or sampler, once it is open; whoever waits shares its failure."""
+    def _opened_sampler(self, number: int, opening: asyncio.Task[Sampler]) -> None:
+        """It is open, or will not be: go on with what waits for it."""
+        early = self._early.pop(number, [])
+        if not _is_open(opening):
+            for journey in early:
+                self._give_up(journey.sample.request, _why_not_open(opening))
+        elif self._samplers.get(number) is opening:
+            self._open[number] = sampler = opening.result()
+            for journey in early:
+                if journey.sample.request in self._requests:
+                    self._line_up(journey, sampler)
+
+    def _line_up(self, journey: Journey, sampler: Sampler) -> None:
+        sampler.line_up(journey, partial(self._begin, journey, sampler))
+
+    async def _opened(self, opening: asyncio.Task[Session] | None) -> Session:
+        """The session, once it is open; whoever waits shares its failure."""
         if opening is None:
             raise EngineError(_CLOSED)
         try:
@@ -387,23 +378,21 @@ class Engine:
         """Those that are open."""
         return [opening.result() for opening in self._sessions.values() if _is_open(opening)]
 
-    def _open_samplers(self) -> dict[int, Sampler]:
-        """Those that are open, by the number that the client gave them."""
-        return {number: opening.result() for number, opening in self._samplers.items() if _is_open(opening)}
-
     def _queue_state(self, sampler: int, state: str, reason: str | None) -> None:
-        if (opened := self._open_samplers().get(sampler)) is not None:
+        if (opened := self._open.get(sampler)) is not None:
             opened.queue = state, reason
         self.outbox.event(QueueStateEvent(sampler, state, reason))
 
     # Tasks
 
     def _drop(self, request: int) -> None:
-        # Here, not when it ends: a task that is cancelled before its first step runs nothing at all.
-        if task := self._requests.pop(request, None):
+        """Do nothing more for it. The client is not told."""
+        task = self._requests.pop(request, None)
+        if task is not None and request not in self._beginning:
             task.cancel()
-        if (journey := self.books.journeys.get(request)) is not None:
-            self._has_begun(journey.sample)
+        journey = self.books.journeys.get(request)
+        if journey is not None and (sampler := self._open.get(journey.sample.sampler)) is not None:
+            sampler.give_up(request)
 
     def _start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         self._requests[number] = asyncio.create_task(work)
@@ -420,6 +409,12 @@ def _opening(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
     # A failure has been replied to; that nobody asks the task itself for it is no mistake.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     return task
+
+
+def _why_not_open(opening: asyncio.Task[Any] | None) -> Failure:
+    if opening is None or opening.cancelled() or (error := opening.exception()) is None:
+        return _CLOSED
+    return _failure(error)
 
 
 def _is_open(opening: asyncio.Task[Any]) -> bool:

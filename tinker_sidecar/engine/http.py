@@ -218,7 +218,7 @@ class Http:
         limit = limit or _LIMITS.get(route, _USUAL_LIMIT)
         try:
             if pace is not None:
-                entered = await pace.enter()
+                entered = await pace.enter(is_last=route == "asample")  # What has begun is finished first.
             asked_at = monotonic()
             if is_quick:
                 outage.asked += 1
@@ -273,6 +273,10 @@ class Http:
     def _open(self, lane: Lane) -> Connections:
         self._lanes[lane] = opened = Connections(self._root, self._proxy, self._trusted, lane.silence)
         return opened
+
+    def short_requests_at_once(self) -> int:
+        """How many requests on the lane `SHORT` may be open by now."""
+        return self._pace.at_once()
 
     def short_requests_needed(self) -> int:
         """How many requests on the lane `SHORT` are open at once to keep the server busy."""

@@ -123,7 +123,11 @@ def _session(session: Session, now: float) -> SessionStats:
                 limit=None if capacity.limit == math.inf else capacity.limit,
                 waiting=capacity.waiting,
             ),
-            "submissions": _limit(session.dispatches),
+            "submissions": LimitStats(
+                used=session.dispatches.inside,
+                limit=session.dispatches.limit,
+                waiting=session.dispatches.waiting,
+            ),
             "prompt_bytes": _limit(session.prompt_bytes),
             "result_bytes": _limit(session.response_bytes),
             "paid": LimitStats(

@@ -28,14 +28,30 @@ class Budget:
         """How many wait their turn."""
         return self._waits
 
-    async def take(self, amount: int) -> int:
-        """Wait for `amount` units; returns what was taken, to be given back."""
+    def try_take(self, amount: int) -> int:
+        """Like `take`, for those who are in a hurry: returns 0 where that would have to wait."""
+        if self._waits:
+            return 0
+        if amount > self.size:
+            amount = self.size
+        used = self.used + amount
+        if used > self.size:
+            return 0
+        self.used = used
+        return amount
+
+    async def take(self, amount: int, ticket: int = 0) -> int:
+        """Wait for `amount` units; returns what was taken, to be given back.
+
+        Of one program's, those with a lower `ticket` go first.
+        """
+        if taken := self.try_take(amount):
+            return taken
         amount = min(amount, self.size)
-        if not self._waits and self.used + amount <= self.size:
-            self.used += amount
-            return amount
+        if amount == 0:
+            return 0
         turn = asyncio.get_running_loop().create_future()
-        self._queue.put((amount, turn))
+        self._queue.put((amount, turn), ticket)
         self._waits += 1
         try:
             await turn
@@ -48,7 +64,7 @@ class Budget:
     def give_back(self, amount: int) -> None:
         """Return what `take` gave, to whoever waits for it."""
         self.used -= amount
-        while self._waits:
+        while self._waits and self.used < self.size:
             wanted, turn = self._queue.first()
             if not turn.done():
                 if self.used + wanted > self.size:

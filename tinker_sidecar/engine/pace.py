@@ -38,18 +38,23 @@ class Pace:
         self._seen = 0
         self._entering = 0
 
+    def at_once(self) -> int:
+        """How many may be open."""
+        return self._slots.size
+
     @property
     def is_crowded(self) -> bool:
         """Whether requests wait to be opened: there are more than the server, or we, can keep up with."""
         return self._entering > 0
 
-    async def enter(self) -> float:
-        """Wait for a turn; returns when it came, for `leave`."""
-        self._entering += 1
-        try:
-            await self._slots.take(1)
-        finally:
-            self._entering -= 1
+    async def enter(self, *, is_last: bool = False) -> float:
+        """Wait for a turn; returns when it came, for `leave`. It `is_last` if others are to go first."""
+        if not self._slots.try_take(1):
+            self._entering += 1
+            try:
+                await self._slots.take(1, ticket=is_last)
+            finally:
+                self._entering -= 1
         return monotonic()
 
     def leave(self, entered: float, *, answered: bool) -> None:

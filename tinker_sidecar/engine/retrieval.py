@@ -128,8 +128,12 @@ class Retrieval:
         await self._session.outbox.room()
         self._asked = monotonic()
         if self._size:
-            async with self._session.response_bytes.hold(self._size):
+            budget = self._session.response_bytes
+            held = budget.try_take(self._size) or await budget.take(self._size)
+            try:
                 answer = self._read(await self._post(allow_metadata_only=False))
+            finally:
+                budget.give_back(held)
             if isinstance(answer, PayloadSize):
                 raise invalid_response(
                     f"malformed result of request {self._promise.request_id}: its size once more"

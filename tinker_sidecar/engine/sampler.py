@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from time import monotonic
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from tinker_sidecar.engine.failures import EngineError
 from tinker_sidecar.engine.http import Lane
 from tinker_sidecar.engine.journey import LIMITS, SENT_BYTES, SERVER, SUBMIT, Journey
 from tinker_sidecar.engine.ledger import Ledger
-from tinker_sidecar.engine.limits import Budget
+from tinker_sidecar.engine.line import Line
 from tinker_sidecar.engine.poller import FuturesPoller
 from tinker_sidecar.engine.recovery import Action, Cause, Recovery, Remedy, Retries, Route
 from tinker_sidecar.engine.results import Promise
@@ -27,7 +27,7 @@ from tinker_sidecar.engine.retrieval import QueueObserver, Retrieval
 from tinker_sidecar.engine.retry import RetryPolicy
 from tinker_sidecar.engine.session import Session
 from tinker_sidecar.engine.stuck_detector import StuckDetector
-from tinker_sidecar.ipc.protocol import Failure, OpenSampler, Retry, Sample, SamplerInfo
+from tinker_sidecar.ipc.protocol import Failure, OpenSampler, Retry, SamplerInfo
 from tinker_sidecar.logs import engine_logger
 
 __all__ = ["CLONE_BLOCK", "Sampler", "open_sampler"]
@@ -64,6 +64,10 @@ class _SamplerRecord(msgspec.Struct):
     base_model: str | None = None
 
 
+OnStuck = Callable[[Collection[int], Failure], None]
+"""Hears which requests seem to be stuck, and how they fail."""
+
+
 class Result(msgspec.Struct, frozen=True):
     payload: bytes
     """An encoded `SampleResult`."""
@@ -73,7 +77,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 async def open_sampler(
-    session: Session, opening: OpenSampler, observer: QueueObserver, on_stuck: Callable[[Failure], None]
+    session: Session, opening: OpenSampler, observer: QueueObserver, on_stuck: OnStuck
 ) -> Sampler:
     """Create the sampling session that `opening` asks for, or attach to the one it names."""
     sampling_session_id = opening.sampling_session_id
@@ -148,8 +152,8 @@ def _is_excused(session: Session, policy: RetryPolicy, *, detects_stuck: bool) -
 class Sampler:
     """Sends requests of one sampling session and waits for their results.
 
-    `observer` hears of the server's queue: its state and the reason the server gives. `on_stuck` hears why
-    all requests here fail, if they seem to be stuck.
+    `observer` hears of the server's queue: its state and the reason the server gives. `on_stuck` is to end
+    all requests here, if they seem to be stuck.
     """
 
     def __init__(
@@ -158,7 +162,7 @@ class Sampler:
         info: SamplerInfo,
         retry: Retry,
         observer: QueueObserver,
-        on_stuck: Callable[[Failure], None],
+        on_stuck: OnStuck,
     ) -> None:
         self.info = info
         self.session = session
@@ -179,14 +183,14 @@ class Sampler:
         self._seq_id_base = info.clone * CLONE_BLOCK
         self._likes = info.sampling_session_id, retry
         self._poller: FuturesPoller | None = None
-        slots = [retry.max_connections or sys.maxsize]
+        most = retry.max_connections
         if session.flags.sample_use_retrieve_futures:
             copies = session.account.copies
             self._poller = copies.poller(self._likes, info.clone, self._policy, self._retried)
         else:
             # Each request in flight holds a connection.
-            slots.append(session.flags.sample_max_concurrent_requests)
-        self._slots = Budget(min(slots))
+            most = min(most or sys.maxsize, session.flags.sample_max_concurrent_requests)
+        self._slots = None if most is None else Line(partial(int, most))
         self._under_way = session.http.short_requests_needed
         detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
         self._stuck_detector = StuckDetector(
@@ -213,26 +217,57 @@ class Sampler:
             )
         self._stuck_detector.close()
 
-    async def sample(self, journey: Journey, has_begun: Callable[[Sample], None]) -> Result:
-        """The result of the request on `journey`.
+    def line_up(self, journey: Journey, begin: Callable[[], bool]) -> None:
+        """Have `begin` called when it is the turn of the request on `journey`, to call `sample`.
 
-        `has_begun` is called with what was asked when it is submitted. If the result is gone from the
-        server, the request is submitted anew under another number.
+        It returns False if nobody wants the result any more.
         """
         journey.sampling_session_id, journey.ledger = self.info.sampling_session_id, self.ledger
         ledger = self.ledger
         if journey.since >= ledger.turns_at:
             ledger.turn(journey.since)
         ledger.page.submitted += 1
-        # A hundred thousand requests may wait here, each with a frame for every coroutine that it is in. The
-        # garbage collector goes through all that they have, so there are no context managers either.
+        self._stuck_detector.begin(journey.sample.request, self._seq_id_base + self._offset(journey))
+        if self._slots is None:
+            self.session.dispatches.join(begin)
+        else:
+            self._slots.join(partial(self._has_slot, begin))
+
+    def _has_slot(self, begin: Callable[[], bool]) -> bool:
+        self.session.dispatches.join(partial(self._has_both, begin))
+        return True
+
+    def _has_both(self, begin: Callable[[], bool]) -> bool:
+        if begin():
+            return True
+        # Later, as the next one may be given up, too, and so on.
+        asyncio.get_running_loop().call_soon(self._leave_slot)
+        return False
+
+    def _leave_slot(self) -> None:
+        if self._slots is not None:
+            self._slots.leave()
+
+    def give_up(self, request: int) -> None:
+        """Nobody waits for it any more. If it has begun, its task has been cancelled."""
+        self._stuck_detector.end(request)
+
+    def never_began(self) -> None:
+        """A request has been given up when it was to begin at once, and does not."""
+        self.session.dispatches.leave()
+        self._leave_slot()
+
+    def _offset(self, journey: Journey) -> int:
+        return self.info.shift + journey.sample.offset
+
+    async def sample(self, journey: Journey) -> Result:
+        """The result of the request on `journey`, whose turn it is.
+
+        If the result is gone from the server, the request is submitted anew under another number.
+        """
         place = self._place()
-        offset = self.info.shift + journey.sample.offset
-        await self._slots.take(1)
-        task = self._stuck_detector.begin(self._seq_id_base + offset)
         try:
-            retrieval = await self._submit(place, journey, offset)
-            has_begun(journey.sample)
+            retrieval = await self._submit(place, journey, self._offset(journey))
             try:
                 result = await self._finish(retrieval)
             except EngineError as error:
@@ -241,14 +276,10 @@ class Sampler:
                 result = await self._finish_anew(error, place, retrieval, journey)
             self._stuck_detector.progressed()
             return result
-        except asyncio.CancelledError:
-            self._stuck_detector.raise_if_stuck(task)
-            raise
         finally:
-            self._stuck_detector.end(task)
-            del task  # One that is cancelled keeps its error, and that this frame: a circle otherwise.
+            self._stuck_detector.end(journey.sample.request)
             place.leave()
-            self._slots.give_back(1)
+            self._leave_slot()
 
     def _place(self) -> Place:
         """A place for one more request, behind all others that the server has yet to take."""
@@ -266,6 +297,7 @@ class Sampler:
             logger.debug("request %s is gone from the server; submitting it anew", retrieval.request_id)
             place.leave()
             journey.enter(LIMITS)
+            await self.session.dispatches.enter()
             retrieval = await self._submit(place, journey, random.choice(_RESUBMISSIONS))
 
         async def attempt() -> Result:
@@ -275,19 +307,22 @@ class Sampler:
         return await Recovery(Route.REQUEST, self._policy, self._retried, remedies).run(attempt, gone)
 
     async def _submit(self, place: Place, journey: Journey, offset: int) -> Retrieval:
-        """Have the server take the request under number `offset` of this clone."""
+        """Have the server take the request under number `offset` of this clone, and leave the line then."""
         session = self.session
-        # One that is refused keeps its room, or others would go before it.
-        async with session.dispatches.hold(1):
+        held = 0
+        try:
             # Now, not before: the bodies of all that wait would be most of their memory.
             body = journey.spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
             journey.figures[SENT_BYTES] += len(body)
-            async with session.prompt_bytes.hold(len(body)):
-                started = monotonic()
-                try:
-                    promise = await self._dispatch(place, journey, body)
-                except EngineError as error:
-                    promise = await self._dispatch_again(error, place, journey, body)
+            held = session.prompt_bytes.try_take(len(body)) or await session.prompt_bytes.take(len(body))
+            started = monotonic()
+            try:
+                promise = await self._dispatch(place, journey, body)
+            except EngineError as error:
+                promise = await self._dispatch_again(error, place, journey, body)
+        finally:
+            session.prompt_bytes.give_back(held)
+            session.dispatches.leave()
         journey.request_id = promise.request_id
         journey.enter(SERVER)
         return Retrieval(
@@ -329,6 +364,13 @@ class Sampler:
         """Send `body` until the server takes it, if that may be after it has `failed` once."""
         session = self.session
 
+        async def dispatch() -> Promise:
+            session.dispatches.go_on()
+            try:
+                return await self._dispatch(place, journey, body)
+            finally:
+                session.dispatches.rest()
+
         async def back_off(error: EngineError) -> None:
             journey.enter(LIMITS)
             refused_at = monotonic()
@@ -347,16 +389,25 @@ class Sampler:
             Action.RENEW_CONNECTIONS: self._renew_connections,
         }
         recovery = Recovery(Route.SUBMIT, self._policy, self._retried, remedies)
-        run = recovery.run(partial(self._dispatch, place, journey, body), failed)
+        run = recovery.run(dispatch, failed)
         del failed  # If it is what is raised, it keeps this frame: a circle otherwise.
-        return await run
+        session.dispatches.rest()
+        try:
+            return await run
+        finally:
+            session.dispatches.go_on()
 
     async def _renew_connections(self, _: EngineError) -> None:
         self.session.http.renew(Lane.SHORT)
 
     async def _dispatch(self, place: Place, journey: Journey, body: bytes) -> Promise:
         """Send `body` once, when the server has room for it."""
-        await place.enter()
+        if not place.try_enter():
+            self.session.dispatches.rest()
+            try:
+                await place.enter()
+            finally:
+                self.session.dispatches.go_on()
         journey.enter(SUBMIT)
         try:
             promise = await self._asked(body)
@@ -395,7 +446,7 @@ class Sampler:
         if self.session.dynamic.sample_cancel_enabled and not self.session.is_ending:
             try:
                 with self._place() as place:
-                    async with self.session.dispatches.hold(1), self.session.prompt_bytes.hold(len(body)):
+                    async with self.session.prompt_bytes.hold(len(body)):
                         await place.enter()
                         response = await self.session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
                     request_id = response.read(Promise).request_id

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 
-from tinker_sidecar.engine.failures import EngineError, connection_error
+from tinker_sidecar.engine.failures import connection_error
 from tinker_sidecar.engine.reminders import Reminders
 from tinker_sidecar.ipc.protocol import Failure
 
@@ -17,11 +16,11 @@ _NAMED = 10
 
 
 class StuckDetector:
-    """Fails all pending requests of a sampler when none of them has finished for `timeout` seconds.
+    """Notices when none of a sampler's pending requests has finished for `timeout` seconds.
 
     It is reminded once for all of them, and again, for what is left, whenever that was too early. While
     `excused()`, waiting is what is meant to happen. `trouble()` is what is known of the reason, or "".
-    `on_stuck` hears of it, too.
+    `on_stuck` hears which requests are to fail, and with what.
     """
 
     __slots__ = (
@@ -32,7 +31,6 @@ class StuckDetector:
         "_pending",
         "_reminders",
         "_sampling_session_id",
-        "_stuck",
         "_timeout",
         "_trouble",
     )
@@ -44,51 +42,35 @@ class StuckDetector:
         reminders: Reminders,
         excused: Callable[[], bool],
         trouble: Callable[[], str],
-        on_stuck: Callable[[Failure], None],
+        on_stuck: Callable[[Collection[int], Failure], None],
     ) -> None:
         self._sampling_session_id = sampling_session_id
         self._excused = excused
         self._trouble = trouble
         self._on_stuck = on_stuck
         self._timeout = timeout
-        self._pending: dict[asyncio.Task[object], tuple[int, float]] = {}
+        self._pending: dict[int, tuple[int, float]] = {}
+        """By the request's number at the client: that at the server, and since when."""
         self._last_progress = 0.0
         self._reminders = reminders
         self._is_watching = False
-        self._stuck: dict[asyncio.Task[object], EngineError] = {}
 
-    def begin(self, seq_id: int) -> asyncio.Task[object]:
-        """The current task, which is returned, works on request `seq_id` until `end`."""
-        task = asyncio.current_task()
-        assert task is not None
+    def begin(self, request: int, seq_id: int) -> None:
+        """That `request`, which the server calls `seq_id`, is pending until `end`."""
         now = monotonic()
         if not self._pending:
             self._last_progress = now
-        self._pending[task] = (seq_id, now)
+        self._pending[request] = (seq_id, now)
         if not self._is_watching:
             self._watch(now + self._timeout)
-        return task
 
     def progressed(self) -> None:
         """One of them has a result."""
         self._last_progress = monotonic()
 
-    def raise_if_stuck(self, task: asyncio.Task[object]) -> None:
-        """For when `task` is cancelled: raise the error that says why if it was for being stuck.
-
-        It then counts as cancelled no more.
-        """
-        if (stuck := self._stuck.pop(task, None)) is not None:
-            task.uncancel()
-            try:
-                raise stuck from None
-            finally:
-                del stuck  # It keeps this frame: a circle otherwise.
-
-    def end(self, task: asyncio.Task[object]) -> None:
-        """`task` works on it no more."""
-        self._pending.pop(task, None)
-        self._stuck.pop(task, None)
+    def end(self, request: int) -> None:
+        """It is pending no more."""
+        self._pending.pop(request, None)
 
     def close(self) -> None:
         """Watch over nothing any more."""
@@ -109,11 +91,10 @@ class StuckDetector:
         if due > monotonic():
             self._watch(due)
             return
-        error = connection_error(self._message())
-        for task in self._pending:
-            self._stuck[task] = error
-            task.cancel()
-        self._on_stuck(error.failure)
+        failure = connection_error(self._message()).failure
+        stuck = list(self._pending)
+        self._pending.clear()
+        self._on_stuck(stuck, failure)
 
     def _message(self) -> str:
         now = monotonic()

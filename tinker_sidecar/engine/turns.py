@@ -13,7 +13,7 @@ from tinker_sidecar.engine.reminders import Reminders
 
 __all__ = ["Asking", "PollTurns", "Turn"]
 
-_WHEN_BUSY = 8
+_WHEN_BUSY = 16
 """Polls that may be open however much else there is to do: a few samplers never wait for their turn."""
 
 _WITHIN = 1.0
