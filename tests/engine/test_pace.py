@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from tinker_sidecar.engine.pace import Pace
+
+
+async def open_one(pace: Pace, *, is_last: bool) -> float:
+    """Open a request, when it is its turn."""
+    if not pace.try_enter():
+        await pace.enter(is_last=is_last)
+    return monotonic()
 
 
 def most_at_once(answer: Callable[[], Awaitable[object]], *, requests: int, answered: bool = True) -> int:
@@ -14,12 +22,12 @@ def most_at_once(answer: Callable[[], Awaitable[object]], *, requests: int, answ
 
     async def ask(pace: Pace) -> None:
         nonlocal now, most
-        entered = await pace.enter()
+        asked_at = await open_one(pace, is_last=False)
         now += 1
         most = max(most, now)
         await answer()
         now -= 1
-        pace.leave(entered, answered=answered)
+        pace.leave(asked_at, answered=answered)
 
     async def ask_all() -> None:
         pace = Pace()
@@ -51,10 +59,10 @@ def test_what_finishes_something_goes_before_what_begins() -> None:
     order: list[str] = []
 
     async def ask(pace: Pace, name: str, *, is_last: bool) -> None:
-        entered = await pace.enter(is_last=is_last)
+        asked_at = await open_one(pace, is_last=is_last)
         order.append(name)
         await asyncio.sleep(0)
-        pace.leave(entered, answered=False)
+        pace.leave(asked_at, answered=False)
 
     async def ask_all() -> None:
         pace = Pace()

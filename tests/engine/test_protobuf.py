@@ -47,9 +47,9 @@ def assert_read_alike(content: bytes) -> None:
         assert own.integer(1) == sequence.stop_reason
         assert own.data(2) == sequence.tokens
         assert own.data(3) == sequence.logprobs
-        assert (3 in own) == sequence.HasField("logprobs")
+        assert (3 in own.fields) == sequence.HasField("logprobs")
     assert ours.data(2) == theirs.prompt_logprobs
-    assert (2 in ours) == theirs.HasField("prompt_logprobs")
+    assert (2 in ours.fields) == theirs.HasField("prompt_logprobs")
     assert ours.integer(4) == theirs.prompt_cache_hit_tokens
     tensor = ours.message(5)
     assert tensor.data(1) == theirs.target_prompt_logprobs.dense

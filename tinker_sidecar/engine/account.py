@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from tinker_sidecar.engine.auth import Auth
 from tinker_sidecar.engine.billing import BillingPause
@@ -46,7 +46,7 @@ class Account:
         self.capacity = Capacity(self._users)
         self.copies = Copies(self._new_poller)
         self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec, self._users)
-        self.dispatches = Line(self.http.short_requests_at_once, _DISPATCHES)
+        self.dispatches = Line(pace.at_once, _DISPATCHES)
         self.prompt_bytes = Budget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_bytes = Budget(0)
         self.adopt(flags)
@@ -57,18 +57,25 @@ class Account:
         self.prompt_bytes.size = flags.sample_dispatch_bytes_semaphore_size
         self.response_bytes.size = min(flags.inflight_response_bytes_semaphore_size, _RESPONSE_BYTES)
 
-    async def post(
+    def post(
         self,
         route: str,
         body: bytes,
         headers: Mapping[str, str] | None = None,
         lane: Lane = Lane.OTHER,
         limit: int | None = None,
-    ) -> Response:
+    ) -> Awaitable[Response]:
         """One POST with the credential, once more with a new one if that was refused."""
-        token = self.auth.plain_key or await self.auth.token()
+        if self.auth.plain_key is not None:
+            return self.http.post(route, body, self.auth.plain_key, headers, lane, limit)
+        return self._post_with_token(route, body, headers, lane, limit)
+
+    async def _post_with_token(
+        self, route: str, body: bytes, headers: Mapping[str, str] | None, lane: Lane, limit: int | None
+    ) -> Response:
+        token = await self.auth.token()
         response = await self.http.post(route, body, token, headers, lane, limit)
-        if response.status == 401 and self.auth.refused(token, response.challenge):
+        if response.status == 401 and self.auth.refused(token, response.header("www-authenticate")):
             response = await self.http.post(route, body, await self.auth.token(), headers, lane, limit)
         return response
 

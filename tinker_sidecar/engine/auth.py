@@ -44,7 +44,7 @@ class Auth:
 
     def __init__(self, config: ServiceConfig, http: Http, programs: Collection[int]) -> None:
         self._logger = engine_logger(__name__, programs)
-        self._key = config.api_key
+        self._key = self.plain_key = config.api_key
         self._command = config.credential_command
         self._http = http
         self._exchange = False
@@ -56,13 +56,9 @@ class Auth:
     def exchange_for_jwt(self, *, prefer_command: bool) -> None:
         """From now on requests carry a JWT; a key that is one already outdoes even a preferred command."""
         self._exchange = True
+        self.plain_key = None
         if prefer_command and self._command is not None and not (self._key or "").startswith("eyJ"):
             self._key = None
-
-    @property
-    def plain_key(self) -> str | None:
-        """The key, if that is what every request shows the server."""
-        return None if self._exchange else self._key
 
     async def token(self) -> str | None:
         """What the next request shows the server: a JWT if keys are exchanged for those, or else the key."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from wreq import Method
+from wreq import HeaderMap
 
 from tinker_sidecar import __version__
 from tinker_sidecar.addresses import without_final_dot
@@ -68,6 +68,8 @@ long they are, and only then measured."""
 _NO_ANSWER = ("APIConnectionError", "APITimeoutError")
 """Kinds of failure."""
 
+_NO_HEADERS: tuple[None, None, Collection[str]] = None, None, ()
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What the name of a header is made of."""
 
@@ -108,14 +110,14 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     """What the server answered, whatever its status."""
 
     status: int
-    content_type: str
     content: bytes
-    challenge: str
-    """The `WWW-Authenticate` header."""
-    retry_after: str
-    """The header of that name."""
+    headers: HeaderMap
     place: str
     """Where it came from, for messages: the whole address, and through which proxy."""
+
+    def header(self, name: str) -> str:
+        """The first value of the header called `name`, or nothing."""
+        return header(self.headers, name)
 
     def read(self, shape: type[_T]) -> _T:
         """The body of a successful answer as `shape`; any other answer is raised as its error."""
@@ -128,7 +130,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
     def error(self) -> EngineError:
         """What an answer with another status than 200 amounts to."""
-        return status_error(self.status, self.content, self.place, self.retry_after)
+        return status_error(self.status, self.content, self.place, self.header("retry-after"))
 
 
 class Http:
@@ -155,6 +157,8 @@ class Http:
         self._trusted = functools.cache(functools.partial(trusted_authorities, authorities))
         self._through = "" if proxy is None else f" through the proxy {without_password(proxy)}"
         self._lanes: dict[Lane, Connections] = {}
+        self._header_maps: dict[str, tuple[HeaderMap, str | None, Collection[str]]] = {}
+        """By route, each with the credential in it, and the names of the headers of its own."""
         self._idempotency_prefix = os.urandom(8).hex()
         self._counter = itertools.count()
         self._pace = pace
@@ -163,7 +167,7 @@ class Http:
         descriptors = _PLENTY if address.startswith("https:") else _descriptors()
         self._rooms = _rooms(descriptors)
         self.turns = PollTurns(
-            min(_MOST_POLLS, max(1, int(_POLLS_SHARE * descriptors))), lambda: self._pace.is_crowded
+            min(_MOST_POLLS, max(1, int(_POLLS_SHARE * descriptors))), lambda: self._pace.entering > 0
         )
         """Whose turn it is to poll for all requests of a sampler."""
 
@@ -180,29 +184,37 @@ class Http:
 
         Raises `EngineError` when nothing came back, or more than `limit` bytes (default: by `route`).
         """
-        sent = self._headers | {
-            "content-type": "application/json",
-            "x-idempotency-key": f"{self._idempotency_prefix}-{next(self._counter)}",
-        }
-        if token is not None:
-            sent["x-api-key"] = token
-        if headers is not None:
-            sent.update(headers)
-        return self._request(Method.POST, route, sent, body, lane, limit)
+        return self._request(route, body, token, headers or {}, lane, limit)
 
     def get(self, route: str, token: str | None) -> Awaitable[Response]:
         """Send one GET, as `post` does."""
-        sent = dict(self._headers)
-        if token is not None:
-            sent["x-api-key"] = token
-        return self._request(Method.GET, route, sent, None, Lane.OTHER)
+        return self._request(route, None, token, {}, Lane.OTHER)
+
+    def _all_headers(self, token: str | None, own: Mapping[str, str]) -> dict[str, str]:
+        """What a request with this credential, and with headers of its `own`, is sent with."""
+        return {**self._headers, **({} if token is None else {"x-api-key": token}), **own}
+
+    def _headers_of_post(self, route: str, token: str | None, own: Mapping[str, str]) -> HeaderMap:
+        """The same for the library, which copies it as soon as the request is sent.
+
+        To make one for each would be a tenth of all that a request costs, so those to a route share it.
+        """
+        headers, its_token, names = self._header_maps.get(route, _NO_HEADERS)
+        if headers is None or its_token != token or names != own.keys():
+            headers = HeaderMap({**self._all_headers(token, own), "content-type": "application/json"})
+            self._header_maps[route] = headers, token, frozenset(own)
+        else:
+            for name, value in own.items():
+                headers[name] = value
+        headers["x-idempotency-key"] = f"{self._idempotency_prefix}-{next(self._counter)}"
+        return headers
 
     async def _request(  # noqa: C901  # Twice a sample: a call for each of its parts would add up.
         self,
-        method: Method,
         route: str,
-        headers: dict[str, str],
         body: bytes | None,
+        token: str | None,
+        own: Mapping[str, str],
         lane: Lane,
         limit: int | None = None,
     ) -> Response:
@@ -211,14 +223,16 @@ class Http:
         room = self._rooms.get(lane)
         if room is not None:
             await room.take(1)
-        entered = asked_at = None
-        answered = False
+        asked_at = None
+        has_entered = answered = False
         url = self._root + route
         place = url + self._through
         limit = limit or _LIMITS.get(route, _USUAL_LIMIT)
         try:
             if pace is not None:
-                entered = await pace.enter(is_last=route == "asample")  # What has begun is finished first.
+                if not pace.try_enter():
+                    await pace.enter(is_last=route == "asample")  # What has begun is finished first.
+                has_entered = True
             asked_at = monotonic()
             if is_quick:
                 outage.asked += 1
@@ -226,25 +240,33 @@ class Http:
                     outage.look_again()
             # After the waits: `renew` may have come meanwhile.
             connections = self._lanes.get(lane) or self._open(lane)
-            with connections.client() as client:
-                answer = await client.request(method, url, headers=headers, body=body)
+            used = connections.client()
+            used.under_way += 1
+            try:
+                if body is not None:
+                    headers = self._headers_of_post(route, token, own)
+                    answer = await used.client.post(url, headers=headers, body=body)
+                else:
+                    answer = await used.client.get(url, headers=HeaderMap(self._all_headers(token, own)))
                 status, received_headers = answer.status.as_int(), answer.headers
                 if route in _FREQUENT:
                     content = bytes(await answer.bytes())
                 else:
                     content = await received(answer, limit, place)
+            finally:
+                used.under_way -= 1
             answered = status == 200
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
-            failure = self._failure(error, place, headers, lane)
+            failure = self._failure(error, place, self._all_headers(token, own), lane)
             if failure.failure.kind in _NO_ANSWER:
                 outage.failed(str(failure), asked_at)
             raise failure from None
         finally:
             if asked_at is not None and is_quick:
                 outage.asked -= 1
-            if pace is not None and entered is not None:
-                pace.leave(entered, answered=answered)
-                if not pace.is_crowded:
+            if pace is not None and has_entered:
+                pace.leave(asked_at, answered=answered)
+                if not pace.entering and self.turns.asking:
                     self.turns.hand_out()
             if room is not None:
                 room.give_back(1)
@@ -252,15 +274,9 @@ class Http:
         if outage.since is not None:
             outage.end()
         self._doubt = ""
-        encoding = header(received_headers, "content-encoding")
-        if encoding or len(content) > limit:
-            content = unpacked(content, encoding, limit, place)
-        challenge = retry_after = ""
-        if not answered:
-            challenge = header(received_headers, "www-authenticate")
-            retry_after = header(received_headers, "retry-after")
-        content_type = header(received_headers, "content-type")
-        return Response(status, content_type, content, challenge, retry_after, place)
+        if len(content) > limit or "content-encoding" in received_headers:
+            content = unpacked(content, header(received_headers, "content-encoding"), limit, place)
+        return Response(status, content, received_headers, place)
 
     def _failure(self, error: Exception, place: str, headers: Mapping[str, str], lane: Lane) -> EngineError:
         """What an exception of the HTTP library means. Its own words may quote a header or a password."""
@@ -273,10 +289,6 @@ class Http:
     def _open(self, lane: Lane) -> Connections:
         self._lanes[lane] = opened = Connections(self._root, self._proxy, self._trusted, lane.silence)
         return opened
-
-    def short_requests_at_once(self) -> int:
-        """How many requests on the lane `SHORT` may be open by now."""
-        return self._pace.at_once()
 
     def short_requests_needed(self) -> int:
         """How many requests on the lane `SHORT` are open at once to keep the server busy."""

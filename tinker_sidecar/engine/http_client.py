@@ -116,7 +116,7 @@ class Connections:
         self._timer: asyncio.TimerHandle | None = None
 
     def client(self) -> UsedClient:
-        """One that has room for another request, for a `with` around it."""
+        """One that has room for another request: `under_way` is to be one more until that is over."""
         self._used_at = monotonic()
         for client in self._clients:
             if client.under_way < self._most:
@@ -131,9 +131,13 @@ class Connections:
         self, method: Method, url: str, headers: HeaderMap | Mapping[str, str], body: bytes | None
     ) -> Answer:
         """What the server answers, however long that is. Raises the library's errors."""
-        with self.client() as client:
-            async with await client.request(method, url, headers=headers, body=body) as answer:
+        used = self.client()
+        used.under_way += 1
+        try:
+            async with await used.client.request(method, url, headers=headers, body=body) as answer:
                 return Answer(answer.status.as_int(), answer.headers, bytes(await answer.bytes()))
+        finally:
+            used.under_way -= 1
 
     def close(self) -> None:
         """Close all of them, each when what is under way on it has ended."""
@@ -179,20 +183,13 @@ class Connections:
 
 
 class UsedClient:
-    """A client of the HTTP library, which counts the requests that are under way."""
+    """A client of the HTTP library, and how many requests are under way there."""
 
-    __slots__ = ("_client", "under_way")
+    __slots__ = ("client", "under_way")
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client = client
         self.under_way = 0
-
-    def __enter__(self) -> Client:
-        self.under_way += 1
-        return self._client
-
-    def __exit__(self, *_: object) -> None:
-        self.under_way -= 1
 
 
 def header(headers: HeaderMap, name: str) -> str:

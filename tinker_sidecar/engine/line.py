@@ -46,12 +46,14 @@ class Line:
     def leave(self) -> None:
         """Make room for another."""
         self.inside -= 1
-        self._let_in()
+        if self.waiting:
+            self._let_in()
 
     def rest(self) -> None:
         """Somebody inside waits for something else, until `go_on`."""
         self._resting += 1
-        self._let_in()
+        if self.waiting:
+            self._let_in()
 
     def go_on(self) -> None:
         """Somebody rests no more."""
@@ -69,7 +71,8 @@ class Line:
             raise
 
     def _let_in(self) -> None:
-        while self.waiting and self.inside < self.limit:
+        limit = self.limit
+        while self.waiting and self.inside < limit:
             self.waiting -= 1
             self.inside += 1
             if not self._queue.pop()():

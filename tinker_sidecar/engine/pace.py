@@ -36,34 +36,34 @@ class Pace:
         self._since = monotonic()
         self._fastest = float("inf")
         self._seen = 0
-        self._entering = 0
+        self.entering = 0
+        """How many wait to be opened: if any do, there are more than the server, or we, can keep up with."""
 
     def at_once(self) -> int:
         """How many may be open."""
         return self._slots.size
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether requests wait to be opened: there are more than the server, or we, can keep up with."""
-        return self._entering > 0
+    def try_enter(self) -> bool:
+        """Whether a request may be opened at once; it then counts as such."""
+        return self._slots.try_take(1) > 0
 
-    async def enter(self, *, is_last: bool = False) -> float:
-        """Wait for a turn; returns when it came, for `leave`. It `is_last` if others are to go first."""
-        if not self._slots.try_take(1):
-            self._entering += 1
-            try:
-                await self._slots.take(1, ticket=is_last)
-            finally:
-                self._entering -= 1
-        return monotonic()
+    async def enter(self, *, is_last: bool) -> None:
+        """Wait for a turn. It `is_last` if others are to go first."""
+        self.entering += 1
+        try:
+            await self._slots.take(1, ticket=is_last)
+        finally:
+            self.entering -= 1
 
-    def leave(self, entered: float, *, answered: bool) -> None:
-        """Make room; `answered` if the time since `entered` tells how long the server takes."""
+    def leave(self, asked_at: float | None, *, answered: bool) -> None:
+        """Make room; `answered` if the time since `asked_at` tells how long the server takes."""
         now = monotonic()
-        if answered and entered >= self._since:
-            self._fastest = min(self._fastest, now - entered)
+        if answered and asked_at is not None and asked_at >= self._since:
             self._seen += 1
-            if self._seen >= 2 * self._MEASURING:
+            is_news = self._seen == 2 * self._MEASURING
+            if now - asked_at < self._fastest:
+                self._fastest, is_news = now - asked_at, True
+            if is_news and self._seen >= 2 * self._MEASURING:
                 few = min(self._FEW, self._least)
                 self.needed = min(self._MOST, max(few, round(self._RATE * self._fastest)))
                 self._slots.size = max(self._least, self.needed)

@@ -148,7 +148,8 @@ class FuturesPoller:
         """
         self._last_ticket += 1
         self._coming[self._last_ticket] = None
-        self.look()
+        if not (self._is_open and self._is_wanted):  # Then all is as it should be.
+            self.look()
         return self._last_ticket
 
     def came(self, ticket: int) -> None:
@@ -169,7 +170,8 @@ class FuturesPoller:
             raise self._failure
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = waiter
-        self.look()
+        if not (self._is_open and self._is_wanted):
+            self.look()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -194,7 +196,7 @@ class FuturesPoller:
         self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
         if not self.is_unsupported:
             self._retrieved.append(request_id)
-            if self._due() < self._looks_at:
+            if not self._is_open and self._due() < self._looks_at:
                 self.look()
 
     async def close(self, *, says_farewell: bool) -> None:

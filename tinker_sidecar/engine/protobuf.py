@@ -6,8 +6,6 @@ and memory than all else. https://protobuf.dev/programming-guides/encoding/ desc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tinker_sidecar.ipc.varint import MORE, read_varint
 
 __all__ = ["Message"]
@@ -23,24 +21,28 @@ class Message:
     Of a field that occurs more than once the last counts; messages are merged.
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("fields",)
 
     def __init__(self, *parts: memoryview) -> None:
-        self._fields: dict[int, list[int | memoryview]] = {}
+        self.fields: dict[int, list[int | memoryview]] = {}
+        """Whatever is there, in the order in which it is."""
         for part in parts:
             self._read(part)
 
-    def __contains__(self, number: int) -> bool:
-        return number in self._fields
-
     def integer(self, number: int) -> int:
         """An `int32`, `uint32` below 2**31 or enum; 0 if it is not there."""
-        return _signed(_an_integer(self._values(number, 0)[-1]), 32)
+        values = self.fields.get(number)
+        if values is None:
+            return 0
+        value = values[-1]
+        if not isinstance(value, int):
+            raise ValueError("bytes where an integer belongs")
+        return _signed(value, 32)
 
     def integers(self, number: int) -> list[int]:
         """A repeated `int64`, packed or not."""
         integers = []
-        for value in self._values(number):
+        for value in self.fields.get(number, ()):
             if isinstance(value, int):
                 integers.append(_signed(value, 64))
                 continue
@@ -52,29 +54,30 @@ class Message:
 
     def data(self, number: int) -> memoryview:
         """Its bytes; none if it is not there."""
-        return _a_view(self._values(number, _NOTHING)[-1])
+        values = self.fields.get(number)
+        return _NOTHING if values is None else _a_view(values[-1])
 
     def message(self, number: int) -> Message:
         """An empty one if it is not there."""
-        return Message(*map(_a_view, self._values(number)))
+        return Message(*map(_a_view, self.fields.get(number, ())))
 
     def messages(self, number: int) -> list[Message]:
         """A repeated message."""
-        return [Message(_a_view(value)) for value in self._values(number)]
+        return [Message(_a_view(value)) for value in self.fields.get(number, ())]
 
     def _read(self, data: memoryview) -> None:
         value: int | memoryview
-        at, end = 0, len(data)
+        fields, at, end = self.fields, 0, len(data)
         while at < end:
             # Most keys and many lengths are of one byte: a call for each would take longer than all else.
             key, at = (data[at], at + 1) if data[at] < MORE else read_varint(data, at)
             kind, number = key & 7, key >> 3
             if kind == _LENGTH:
-                size, at = read_varint(data, at)
+                size, at = (data[at], at + 1) if at < end and data[at] < MORE else read_varint(data, at)
                 value = data[at : at + size]
                 at += size
             elif kind == _VARINT:
-                value, at = read_varint(data, at)
+                value, at = (data[at], at + 1) if at < end and data[at] < MORE else read_varint(data, at)
             elif kind in (_FIXED64, _FIXED32):
                 size = 8 if kind == _FIXED64 else 4
                 value = data[at : at + size]
@@ -83,23 +86,14 @@ class Message:
                 raise ValueError(f"a field of unknown wire type {kind}")
             if not 0 < number <= _LAST_NUMBER:
                 raise ValueError(f"a field with the number {number}")
-            self._fields.setdefault(number, []).append(value)
+            fields.setdefault(number, []).append(value)
         if at > end:
             raise ValueError("the message is cut short")
-
-    def _values(self, number: int, *default: int | memoryview) -> Sequence[int | memoryview]:
-        return self._fields.get(number, default)
 
 
 def _signed(value: int, bits: int) -> int:
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def _an_integer(value: int | memoryview) -> int:
-    if not isinstance(value, int):
-        raise ValueError("bytes where an integer belongs")
-    return value
 
 
 def _a_view(value: int | memoryview) -> memoryview:

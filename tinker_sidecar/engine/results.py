@@ -130,15 +130,15 @@ def decode_answer(
             return _not_a_result(answer, content, promise)
         result = _from_json(answer, promise)
     prompt_tokens = prompt_length(spec.prompt)
-    result = _with_whole_prompt(result, prompt_tokens)
+    if prompt_tokens is not None:
+        result = _with_whole_prompt(result, prompt_tokens)
     try:
         _check_lengths(spec, prompt_tokens, result)
     except ValueError as error:
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
     _check_honoured(spec, result)
-    _check_max_tokens(spec, result, promise)
     try:
-        tokens = sum(len(sequence.tokens) for sequence in result.sequences) // 4
+        tokens = sum([len(sequence.tokens) for sequence in result.sequences]) // 4
         return Decoded(_encode_result(result), tokens)
     except OverflowError as error:  # JSON has integers of any size.
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
@@ -164,14 +164,19 @@ def _not_a_result(answer: _JsonAnswer, content: bytes, promise: Promise) -> Pend
 def _check_lengths(spec: RequestSpec, prompt_tokens: int | None, result: SampleResult) -> None:
     """Raise ValueError unless there is one entry a token, and a sequence for each sample.
 
-    A body cut short can still parse.
+    A body cut short can still parse. A sequence longer than `max_tokens` is of another request: servers take
+    two requests with the same number for one.
     """
+    most = spec.params.max_tokens
     if len(result.sequences) != spec.num_samples:
         raise ValueError(f"{len(result.sequences)} sequences instead of {spec.num_samples}")
     for sequence in result.sequences:
         tokens = len(sequence.tokens) // 4
+        if most is not None and tokens > most:
+            raise ValueError(f"{tokens} tokens, where max_tokens is {most}")
         _check_length("logprobs", sequence.logprobs, tokens)
-        _check_rows("topk_logprobs", sequence.topk_logprobs, tokens)
+        if sequence.topk_logprobs is not None:
+            _check_rows("topk_logprobs", sequence.topk_logprobs, tokens)
     if prompt_tokens is None:
         return
     if spec.prompt_logprobs:  # Some servers send an empty list where none were asked for.
@@ -203,27 +208,15 @@ def _check_honoured(spec: RequestSpec, result: SampleResult) -> None:
             raise _ignored("prompt_logprobs_last_n")
 
 
-def _check_max_tokens(spec: RequestSpec, result: SampleResult, promise: Promise) -> None:
-    """A longer sequence is of another request: servers take two requests with the same number for one."""
-    most = spec.params.max_tokens
-    longest = max(len(sequence.tokens) // 4 for sequence in result.sequences)
-    if most is not None and longest > most:
-        raise invalid_response(
-            f"malformed result of request {promise.request_id}: {longest} tokens, where max_tokens is {most}"
-        )
-
-
 def _ignored(feature: str) -> EngineError:
     return EngineError(
         Failure("TinkerError", f"the server ignored {feature}: it seems to be older than that feature")
     )
 
 
-def _with_whole_prompt(result: SampleResult, prompt_tokens: int | None) -> SampleResult:
+def _with_whole_prompt(result: SampleResult, prompt_tokens: int) -> SampleResult:
     """Some servers leave out the first prompt token, which has no logprob: callers get one entry a token."""
     logprobs, topk = result.prompt_logprobs, result.topk_prompt_logprobs
-    if prompt_tokens is None:
-        return result
     if logprobs is not None and len(logprobs) // 4 == prompt_tokens - 1:
         whole = memoryview(array("f", [math.nan]).tobytes() + logprobs.tobytes())
         result = msgspec.structs.replace(result, prompt_logprobs=whole)
@@ -334,31 +327,32 @@ def _stop_reason(name: str) -> Any:
 def _from_protobuf(content: bytes, promise: Promise) -> SampleResult:
     try:
         message = Message(memoryview(content))
+        fields = message.fields
         return SampleResult(
             sequences=[
                 _protobuf_sequence(sequence, _sequence_id(promise, index))
                 for index, sequence in enumerate(message.messages(1))
             ],
-            prompt_logprobs=_cells(message.data(2)) if 2 in message else None,
-            topk_prompt_logprobs=_protobuf_topk(message.message(3)) if 3 in message else None,
+            prompt_logprobs=_cells(message.data(2)) if 2 in fields else None,
+            topk_prompt_logprobs=_protobuf_topk(message.message(3)) if 3 in fields else None,
             prompt_cache_hit_tokens=message.integer(4),
-            target_prompt_logprobs=_protobuf_tensor(message.message(5)) if 5 in message else None,
-            prompt_alt_tokens=_protobuf_alt_tokens(message.message(6)) if 6 in message else None,
+            target_prompt_logprobs=_protobuf_tensor(message.message(5)) if 5 in fields else None,
+            prompt_alt_tokens=_protobuf_alt_tokens(message.message(6)) if 6 in fields else None,
         )
     except ValueError as error:
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
 
 
 def _protobuf_sequence(sequence: Message, sequence_id: str) -> PackedSequence:
-    stop_reason = sequence.integer(1)
+    fields, stop_reason = sequence.fields, sequence.integer(1)
     if stop_reason not in (0, 1):
         raise ValueError(f"unknown stop_reason {stop_reason}")
     return PackedSequence(
         stop_reason="length" if stop_reason else "stop",
         sequence_id=sequence_id,
         tokens=_cells(sequence.data(2)),
-        logprobs=_cells(sequence.data(3)) if 3 in sequence else None,
-        topk_logprobs=_protobuf_topk(sequence.message(4)) if 4 in sequence else None,
+        logprobs=_cells(sequence.data(3)) if 3 in fields else None,
+        topk_logprobs=_protobuf_topk(sequence.message(4)) if 4 in fields else None,
     )
 
 
@@ -384,7 +378,7 @@ def _protobuf_tensor(tensor: Message) -> PackedTensor:
     if dtype is None:
         raise ValueError(f"unknown tensor dtype {tensor.integer(3)}")
     shape = tensor.integers(4) or None
-    if 2 in tensor:
+    if 2 in tensor.fields:
         csr = tensor.message(2)
         data, crow, col = csr.data(1), _cells(csr.data(2), 8), _cells(csr.data(3), 8)
     else:

@@ -125,7 +125,8 @@ class Retrieval:
 
     async def _ask_once(self) -> Decoded | Pending | PayloadSize:
         """Ask for the size while that is not known, or else for the result when there is room for it."""
-        await self._session.outbox.room()
+        if not self._session.outbox.has_room:
+            await self._session.outbox.room()
         self._asked = monotonic()
         if self._size:
             budget = self._session.response_bytes
@@ -164,7 +165,7 @@ class Retrieval:
         if response.status == 200:
             self._journey.figures[RECEIVED_BYTES] += len(response.content)
             spec = self._journey.spec.spec
-            return decode_answer(response.content_type, response.content, self._promise, spec)
+            return decode_answer(response.header("content-type"), response.content, self._promise, spec)
         if response.status == 408:
             return _pending(response)
         raise response.error()

@@ -181,6 +181,7 @@ class Sampler:
         )
         self._observer = observer
         self._seq_id_base = info.clone * CLONE_BLOCK
+        self._first_seq_id = self._seq_id_base + info.shift
         self._likes = info.sampling_session_id, retry
         self._poller: FuturesPoller | None = None
         most = retry.max_connections
@@ -192,6 +193,7 @@ class Sampler:
             most = min(most or sys.maxsize, session.flags.sample_max_concurrent_requests)
         self._slots = None if most is None else Line(partial(int, most))
         self._under_way = session.http.short_requests_needed
+        self._post = session.post
         detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
         self._stuck_detector = StuckDetector(
             info.sampling_session_id,
@@ -227,7 +229,8 @@ class Sampler:
         if journey.since >= ledger.turns_at:
             ledger.turn(journey.since)
         ledger.page.submitted += 1
-        self._stuck_detector.begin(journey.sample.request, self._seq_id_base + self._offset(journey))
+        sample = journey.sample
+        self._stuck_detector.begin(sample.request, self._first_seq_id + sample.offset)
         if self._slots is None:
             self.session.dispatches.join(begin)
         else:
@@ -241,12 +244,9 @@ class Sampler:
         if begin():
             return True
         # Later, as the next one may be given up, too, and so on.
-        asyncio.get_running_loop().call_soon(self._leave_slot)
+        assert self._slots is not None
+        asyncio.get_running_loop().call_soon(self._slots.leave)
         return False
-
-    def _leave_slot(self) -> None:
-        if self._slots is not None:
-            self._slots.leave()
 
     def give_up(self, request: int) -> None:
         """Nobody waits for it any more. If it has begun, its task has been cancelled."""
@@ -255,10 +255,8 @@ class Sampler:
     def never_began(self) -> None:
         """A request has been given up when it was to begin at once, and does not."""
         self.session.dispatches.leave()
-        self._leave_slot()
-
-    def _offset(self, journey: Journey) -> int:
-        return self.info.shift + journey.sample.offset
+        if self._slots is not None:
+            self._slots.leave()
 
     async def sample(self, journey: Journey) -> Result:
         """The result of the request on `journey`, whose turn it is.
@@ -267,7 +265,7 @@ class Sampler:
         """
         place = self._place()
         try:
-            retrieval = await self._submit(place, journey, self._offset(journey))
+            retrieval = await self._submit(place, journey, self._first_seq_id + journey.sample.offset)
             try:
                 result = await self._finish(retrieval)
             except EngineError as error:
@@ -279,7 +277,8 @@ class Sampler:
         finally:
             self._stuck_detector.end(journey.sample.request)
             place.leave()
-            self._leave_slot()
+            if self._slots is not None:
+                self._slots.leave()
 
     def _place(self) -> Place:
         """A place for one more request, behind all others that the server has yet to take."""
@@ -298,7 +297,8 @@ class Sampler:
             place.leave()
             journey.enter(LIMITS)
             await self.session.dispatches.enter()
-            retrieval = await self._submit(place, journey, random.choice(_RESUBMISSIONS))
+            seq_id = self._seq_id_base + random.choice(_RESUBMISSIONS)
+            retrieval = await self._submit(place, journey, seq_id)
 
         async def attempt() -> Result:
             return await self._finish(retrieval)
@@ -306,13 +306,13 @@ class Sampler:
         remedies: dict[Action, Remedy] = {Action.SUBMIT_ANEW: submit_anew}
         return await Recovery(Route.REQUEST, self._policy, self._retried, remedies).run(attempt, gone)
 
-    async def _submit(self, place: Place, journey: Journey, offset: int) -> Retrieval:
-        """Have the server take the request under number `offset` of this clone, and leave the line then."""
+    async def _submit(self, place: Place, journey: Journey, seq_id: int) -> Retrieval:
+        """Have the server take the request under this number, and leave the line then."""
         session = self.session
         held = 0
         try:
             # Now, not before: the bodies of all that wait would be most of their memory.
-            body = journey.spec.body(self.info.sampling_session_id, self._seq_id_base + offset)
+            body = journey.spec.body(self.info.sampling_session_id, seq_id)
             journey.figures[SENT_BYTES] += len(body)
             held = session.prompt_bytes.try_take(len(body)) or await session.prompt_bytes.take(len(body))
             started = monotonic()
@@ -409,33 +409,24 @@ class Sampler:
             finally:
                 self.session.dispatches.go_on()
         journey.enter(SUBMIT)
-        try:
-            promise = await self._asked(body)
-        except asyncio.CancelledError:
-            self.session.spawn(self._take_back(body), is_farewell=True)
-            raise
-        except EngineError as error:
-            if error.status != 429:
-                place.leave()
-            raise
-        place.accepted()
-        if self.session.billing.is_told:
-            self.session.billing.end()
-        return promise
-
-    async def _asked(self, body: bytes) -> Promise:
-        """What the server answers to `body`, with the poll there in time for a result that is quick."""
         poller = self._poller
+        # The poll is to be there in time for a result that is quick.
         ticket = poller.coming() if poller is not None else 0
         try:
-            response = await self.session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
-            promise = response.read(Promise)
-        except BaseException:
+            promise = (await self._post("asample", body, _BACKPRESSURE, Lane.SHORT)).read(Promise)
+        except BaseException as error:
             if poller is not None:
                 poller.comes_not(ticket)
+            if isinstance(error, asyncio.CancelledError):
+                self.session.spawn(self._take_back(body), is_farewell=True)
+            elif isinstance(error, EngineError) and error.status != 429:
+                place.leave()
             raise
         if poller is not None:
             poller.came(ticket)
+        place.accepted()
+        if self.session.billing.is_told:
+            self.session.billing.end()
         return promise
 
     async def _take_back(self, body: bytes) -> None:
@@ -448,7 +439,7 @@ class Sampler:
                 with self._place() as place:
                     async with self.session.prompt_bytes.hold(len(body)):
                         await place.enter()
-                        response = await self.session.post("asample", body, _BACKPRESSURE, Lane.SHORT)
+                        response = await self._post("asample", body, _BACKPRESSURE, Lane.SHORT)
                     request_id = response.read(Promise).request_id
                     if self._poller is not None:
                         self._poller.given_up(request_id)
