@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from functools import partial
 
 import pytest
 
+from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.line import Line
 
 pytestmark = pytest.mark.anyio
@@ -21,9 +23,9 @@ class Door:
         self.let_in: list[int] = []
         self.given_up: set[int] = set()
 
-    def join(self, *numbers: int) -> None:
+    def join(self, *numbers: int, whose: str = "") -> None:
         for number in numbers:
-            self.line.join(partial(self._begin, number))
+            self.line.join(partial(self._begin, number), whose)
 
     def _begin(self, number: int) -> bool:
         if number in self.given_up:
@@ -39,6 +41,37 @@ async def test_so_many_at_once_the_first_ones_first() -> None:
     assert door.line.waiting == 2
     door.line.leave()
     assert door.let_in == [0, 1, 2]
+
+
+async def test_who_comes_with_one_does_not_wait_for_the_many_of_another() -> None:
+    door = Door(1)
+    door.join(*range(100), whose="many")
+    door.join(100, whose="one")
+    door.join(*range(101, 121), whose="some")
+    for _ in range(120):
+        door.line.leave()
+    assert door.let_in == [
+        *range(17),
+        100,
+        *range(101, 117),
+        *range(17, 33),
+        *range(117, 121),
+        *range(33, 100),
+    ]
+
+
+async def test_programs_take_turns() -> None:
+    door = Door(1)
+    door.join(*range(5))
+    copy_context().run(_join_as, 7, door, *range(5, 8))
+    for _ in range(7):
+        door.line.leave()
+    assert door.let_in == [0, 1, 5, 2, 6, 3, 7, 4]
+
+
+def _join_as(number: int, door: Door, *numbers: int) -> None:
+    program.set(number)
+    door.join(*numbers)
 
 
 async def test_who_has_given_up_takes_no_place() -> None:

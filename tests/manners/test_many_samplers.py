@@ -115,3 +115,13 @@ def test_those_that_wait_for_connections_of_their_own_slow_no_other_down(connect
     assert connection.log["most_at_once"]["asample"] > 100
     for future in waiting:
         future.cancel()
+
+
+def test_the_many_requests_of_one_keep_no_other_waiting(connect: Connect) -> None:
+    connection = connect("--latency=0.02", *option("slots", "4"))
+    busy, other = samplers(connection, 2)
+    futures = [busy.sample(prompt(number), 2, PARAMS) for number in range(3000)]
+    assert_right(7, other.sample(prompt(7), 2, PARAMS))
+    assert sum(future.done() for future in futures) < 1000
+    for future in futures:
+        future.cancel()

@@ -38,7 +38,8 @@ class Clock:
 
         Once the GIL is there, all that has come meanwhile is dealt with, which takes a while, too.
         """
-        self._check(now)
+        if self._next_look is not None and now > self._next_look + self._GRACE:
+            self._check(now)
         if now > self._over:
             return 0.0
         return max(_share_of(self._hold, since, now), _share_of(self._last, since, now))

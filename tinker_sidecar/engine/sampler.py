@@ -232,12 +232,12 @@ class Sampler:
         sample = journey.sample
         self._stuck_detector.begin(sample.request, self._first_seq_id + sample.offset)
         if self._slots is None:
-            self.session.dispatches.join(begin)
+            self.session.dispatches.join(begin, self)
         else:
             self._slots.join(partial(self._has_slot, begin))
 
     def _has_slot(self, begin: Callable[[], bool]) -> bool:
-        self.session.dispatches.join(partial(self._has_both, begin))
+        self.session.dispatches.join(partial(self._has_both, begin), self)
         return True
 
     def _has_both(self, begin: Callable[[], bool]) -> bool:
@@ -296,7 +296,7 @@ class Sampler:
             logger.debug("request %s is gone from the server; submitting it anew", retrieval.request_id)
             place.leave()
             journey.enter(LIMITS)
-            await self.session.dispatches.enter()
+            await self.session.dispatches.enter(self)
             seq_id = self._seq_id_base + random.choice(_RESUBMISSIONS)
             retrieval = await self._submit(place, journey, seq_id)
 
