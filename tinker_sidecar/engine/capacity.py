@@ -101,12 +101,14 @@ class Capacity:
             return ""
         return f"The server has answered 429 (too many requests) to all for {refusing_for:.0f} s. "
 
-    def try_enter(self, most_under_way: int) -> bool:
+    def try_enter(self, under_way: Callable[[], int]) -> bool:
         """Whether a request may be sent at once; it then counts as such."""
-        self._most_under_way = most_under_way
-        if self._waiting or not self._has_room():
-            return False
-        self._let_in()
+        if self.limit < math.inf or self._waiting.lines:
+            self._most_under_way = under_way()
+            if self._waiting.lines or not self._has_room():
+                return False
+        self.in_flight += 1
+        self._under_way += 1
         return True
 
     def sent(self) -> tuple[int, bool]:
@@ -120,7 +122,7 @@ class Capacity:
     async def turn(self, ticket: int) -> None:
         """Wait until the request with this `ticket` may be sent."""
         turn = asyncio.get_running_loop().create_future()
-        if not self._waiting:
+        if not self._waiting.lines:
             self._grow_from(self.limit)  # Nobody has wanted more until now.
         self._waiting.put(turn, ticket)
         self._tick_soon()
@@ -131,10 +133,10 @@ class Capacity:
                 self.gave_up(was_a_try=False)
             raise
 
-    def accepted(self, number: int, most_under_way: int, *, was_a_try: bool) -> None:
+    def accepted(self, number: int, under_way: Callable[[], int], *, was_a_try: bool) -> None:
         """The server has taken the request that was sent under this `number`."""
-        self._answered(was_a_try=was_a_try)
-        self._most_under_way = most_under_way
+        self._under_way -= 1
+        self._tries_under_way -= was_a_try
         self._all_refused_since = None
         self._refused_in_vain = 0
         if self._chance.accepted(number, self.limit):
@@ -142,12 +144,15 @@ class Capacity:
         elif was_a_try and self._tries:
             self._tries += 2
             self._grow_from(max(self._known, self.in_flight - self._tries_under_way))
-        self._admit()
+        if self._waiting.lines:
+            self._most_under_way = under_way()
+            self._admit()
 
     def refused(self, number: int, *, was_a_try: bool, retry_after: float | None) -> float:
         """The server has refused a request, which leaves; returns the seconds until it may try again."""
         self.in_flight -= 1
-        self._answered(was_a_try=was_a_try)
+        self._under_way -= 1
+        self._tries_under_way -= was_a_try
         now = self._refused_at = self._now()
         if self._all_refused_since is None:
             self._all_refused_since = now
@@ -178,16 +183,14 @@ class Capacity:
     def left(self) -> None:
         """A request that the server has taken is finished, or was given up."""
         self.in_flight -= 1
-        self._admit()
+        if self._waiting.lines:
+            self._admit()
 
     def gave_up(self, *, was_a_try: bool) -> None:
         """A request is not waited for any more, which the server has neither taken nor refused."""
-        self._answered(was_a_try=was_a_try)
-        self.left()
-
-    def _answered(self, *, was_a_try: bool) -> None:
         self._under_way -= 1
         self._tries_under_way -= was_a_try
+        self.left()
 
     def _has_room(self) -> bool:
         if self.limit == math.inf:
@@ -197,15 +200,12 @@ class Capacity:
         return self.in_flight > 0 or self._refused_in_vain == 0 or self._now() >= self._silent_until
 
     def _admit(self) -> None:
-        while self._waiting and self._has_room():
+        while self._waiting.lines and self._has_room():
             turn = self._waiting.pop()
             if not turn.done():
-                self._let_in()
+                self.in_flight += 1
+                self._under_way += 1
                 turn.set_result(None)
-
-    def _let_in(self) -> None:
-        self.in_flight += 1
-        self._under_way += 1
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -217,7 +217,7 @@ class Capacity:
 
     def _tick(self) -> None:
         self._is_ticking = False
-        if self._waiting:
+        if self._waiting.lines:
             self._grow()
             self._admit()
             self._warn()
@@ -238,7 +238,7 @@ class Capacity:
 
     def _tell(self, now: float) -> None:
         changed = not 0.75 < self.limit / self._told < 1.5
-        if changed and self._waiting and now - self._told_at > self._TELL_EVERY:
+        if changed and self._waiting.lines and now - self._told_at > self._TELL_EVERY:
             self._told, self._told_at = self.limit, now
             self._logger.info(
                 "the server takes no more than about %.0f requests at once (429): %d wait for their turn",
@@ -271,7 +271,7 @@ class Place:
 
     def try_enter(self) -> bool:
         """Whether the request may be sent at once; it then is inside."""
-        if not self._capacity.try_enter(self._under_way()):
+        if not self._capacity.try_enter(self._under_way):
             return False
         self._is_sent()
         return True
@@ -289,7 +289,7 @@ class Place:
     def accepted(self) -> None:
         """The server has taken it; it stays inside until it leaves."""
         self._is_under_way = False
-        self._capacity.accepted(self._number, self._under_way(), was_a_try=self._is_a_try)
+        self._capacity.accepted(self._number, self._under_way, was_a_try=self._is_a_try)
 
     async def refused(self, retry_after: float | None) -> None:
         """The server has refused it, and says perhaps after how many seconds to try again: wait so long."""

@@ -22,31 +22,28 @@ class FairQueue(Generic[_T]):
     """
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[int, list[tuple[int, int, _T]]] = OrderedDict()
-        """By program, the one whose turn it is in front."""
+        self.lines: OrderedDict[int, list[tuple[int, int, _T]]] = OrderedDict()
+        """By program, the one whose turn it is in front: with none, nobody waits."""
         self._count = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
+        return sum(map(len, self.lines.values()))
 
     def put(self, item: _T, ticket: int = 0) -> None:
         """Add `item` to the line of the current program: behind those with a smaller or the same ticket."""
         self._count += 1
-        heappush(self._lines.setdefault(program.get(), []), (ticket, self._count, item))
+        heappush(self.lines.setdefault(program.get(), []), (ticket, self._count, item))
 
     def first(self) -> _T:
         """Whose turn it is."""
-        return next(iter(self._lines.values()))[0][2]
+        return next(iter(self.lines.values()))[0][2]
 
     def pop(self) -> _T:
         """Whose turn it is; its program has its next turn after all others."""
-        number, line = next(iter(self._lines.items()))
+        number, line = next(iter(self.lines.items()))
         _, _, item = heappop(line)
         if line:
-            self._lines.move_to_end(number)
+            self.lines.move_to_end(number)
         else:
-            del self._lines[number]
+            del self.lines[number]
         return item

@@ -167,7 +167,7 @@ class Http:
         descriptors = _PLENTY if address.startswith("https:") else _descriptors()
         self._rooms = _rooms(descriptors)
         self.turns = PollTurns(
-            min(_MOST_POLLS, max(1, int(_POLLS_SHARE * descriptors))), lambda: self._pace.entering > 0
+            min(_MOST_POLLS, max(1, int(_POLLS_SHARE * descriptors))), lambda: self._pace.is_crowded
         )
         """Whose turn it is to poll for all requests of a sampler."""
 
@@ -266,7 +266,7 @@ class Http:
                 outage.asked -= 1
             if pace is not None and has_entered:
                 pace.leave(asked_at, answered=answered)
-                if not pace.entering and self.turns.asking:
+                if self.turns.asking and not pace.is_crowded:
                     self.turns.hand_out()
             if room is not None:
                 room.give_back(1)

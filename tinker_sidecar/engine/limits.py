@@ -19,18 +19,13 @@ class Budget:
     def __init__(self, size: int) -> None:
         self.size = size
         self.used = 0
-        self._waits = 0
-        """How many are in the queue, which takes longer to ask."""
+        self.waiting = 0
+        """How many wait their turn, or did and have given up."""
         self._queue: FairQueue[tuple[int, asyncio.Future[None]]] = FairQueue()
-
-    @property
-    def waiting(self) -> int:
-        """How many wait their turn."""
-        return self._waits
 
     def try_take(self, amount: int) -> int:
         """Like `take`, for those who are in a hurry: returns 0 where that would have to wait."""
-        if self._waits:
+        if self.waiting:
             return 0
         if amount > self.size:
             amount = self.size
@@ -40,19 +35,18 @@ class Budget:
         self.used = used
         return amount
 
-    async def take(self, amount: int, ticket: int = 0) -> int:
-        """Wait for `amount` units; returns what was taken, to be given back.
+    async def take(self, amount: int) -> int:
+        """Wait for `amount` units; returns what was taken, to be given back."""
+        return self.try_take(amount) or await self.wait(amount)
 
-        Of one program's, those with a lower `ticket` go first.
-        """
-        if taken := self.try_take(amount):
-            return taken
+    async def wait(self, amount: int, ticket: int = 0) -> int:
+        """The same where `try_take` was of no use. Of one program's, those with a lower `ticket` go first."""
         amount = min(amount, self.size)
         if amount == 0:
             return 0
         turn = asyncio.get_running_loop().create_future()
         self._queue.put((amount, turn), ticket)
-        self._waits += 1
+        self.waiting += 1
         try:
             await turn
         except asyncio.CancelledError:
@@ -64,7 +58,7 @@ class Budget:
     def give_back(self, amount: int) -> None:
         """Return what `take` gave, to whoever waits for it."""
         self.used -= amount
-        while self._waits and self.used < self.size:
+        while self.waiting and self.used < self.size:
             wanted, turn = self._queue.first()
             if not turn.done():
                 if self.used + wanted > self.size:
@@ -72,7 +66,7 @@ class Budget:
                 self.used += wanted
                 turn.set_result(None)
             self._queue.pop()
-            self._waits -= 1
+            self.waiting -= 1
 
     def hold(self, amount: int) -> _Hold:
         """`async with` this share taken."""

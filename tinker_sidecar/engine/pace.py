@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from time import monotonic
 
 from tinker_sidecar.engine.limits import Budget
@@ -36,24 +37,23 @@ class Pace:
         self._since = monotonic()
         self._fastest = float("inf")
         self._seen = 0
-        self.entering = 0
-        """How many wait to be opened: if any do, there are more than the server, or we, can keep up with."""
 
     def at_once(self) -> int:
         """How many may be open."""
         return self._slots.size
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether requests wait to be opened: there are more than the server, or we, can keep up with."""
+        return self._slots.waiting > 0
+
     def try_enter(self) -> bool:
         """Whether a request may be opened at once; it then counts as such."""
         return self._slots.try_take(1) > 0
 
-    async def enter(self, *, is_last: bool) -> None:
+    def enter(self, *, is_last: bool) -> Awaitable[object]:
         """Wait for a turn. It `is_last` if others are to go first."""
-        self.entering += 1
-        try:
-            await self._slots.take(1, ticket=is_last)
-        finally:
-            self.entering -= 1
+        return self._slots.wait(1, is_last)
 
     def leave(self, asked_at: float | None, *, answered: bool) -> None:
         """Make room; `answered` if the time since `asked_at` tells how long the server takes."""

@@ -130,7 +130,7 @@ class Retrieval:
         self._asked = monotonic()
         if self._size:
             budget = self._session.response_bytes
-            held = budget.try_take(self._size) or await budget.take(self._size)
+            held = budget.try_take(self._size) or await budget.wait(self._size)
             try:
                 answer = self._read(await self._post(allow_metadata_only=False))
             finally:

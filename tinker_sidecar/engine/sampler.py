@@ -314,7 +314,7 @@ class Sampler:
             # Now, not before: the bodies of all that wait would be most of their memory.
             body = journey.spec.body(self.info.sampling_session_id, seq_id)
             journey.figures[SENT_BYTES] += len(body)
-            held = session.prompt_bytes.try_take(len(body)) or await session.prompt_bytes.take(len(body))
+            held = session.prompt_bytes.try_take(len(body)) or await session.prompt_bytes.wait(len(body))
             started = monotonic()
             try:
                 promise = await self._dispatch(place, journey, body)
