@@ -11,8 +11,8 @@ from tinker_sidecar.engine.pace import Pace
 
 async def open_one(pace: Pace, *, is_last: bool) -> float:
     """Open a request, when it is its turn."""
-    if not pace.try_enter():
-        await pace.enter(is_last=is_last)
+    if not pace.try_take(1):
+        await pace.wait(1, is_last)
     return monotonic()
 
 

@@ -10,7 +10,7 @@ from tinker_sidecar.engine.capacity import Capacity
 from tinker_sidecar.engine.copies import Copies
 from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.heartbeat import SessionHeartbeat
-from tinker_sidecar.engine.http import Http, Lane, Response
+from tinker_sidecar.engine.http import NO_HEADERS, Http, Lane, Response
 from tinker_sidecar.engine.limits import Budget
 from tinker_sidecar.engine.line import Line
 from tinker_sidecar.engine.pace import Pace
@@ -61,22 +61,22 @@ class Account:
         self,
         route: str,
         body: bytes,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
         lane: Lane = Lane.OTHER,
         limit: int | None = None,
     ) -> Awaitable[Response]:
         """One POST with the credential, once more with a new one if that was refused."""
         if self.auth.plain_key is not None:
-            return self.http.post(route, body, self.auth.plain_key, headers, lane, limit)
+            return self.http.send(route, body, self.auth.plain_key, headers, lane, limit)
         return self._post_with_token(route, body, headers, lane, limit)
 
     async def _post_with_token(
-        self, route: str, body: bytes, headers: Mapping[str, str] | None, lane: Lane, limit: int | None
+        self, route: str, body: bytes, headers: Mapping[str, str], lane: Lane, limit: int | None
     ) -> Response:
         token = await self.auth.token()
-        response = await self.http.post(route, body, token, headers, lane, limit)
+        response = await self.http.send(route, body, token, headers, lane, limit)
         if response.status == 401 and self.auth.refused(token, response.header("www-authenticate")):
-            response = await self.http.post(route, body, await self.auth.token(), headers, lane, limit)
+            response = await self.http.send(route, body, await self.auth.token(), headers, lane, limit)
         return response
 
     def _new_poller(self, sampling_session_id: str, clone: int, policy: Policy) -> FuturesPoller:

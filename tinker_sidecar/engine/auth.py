@@ -100,7 +100,7 @@ class Auth:
             self._renew_at = time() + 60.0
 
     async def _buy_jwt(self) -> str:
-        answer = await self._http.post("auth/token", b"{}", await self._credential())
+        answer = await self._http.send("auth/token", b"{}", await self._credential())
         jwt = answer.read(_Token).jwt
         lifetime = _lifetime(jwt)
         # The token's life counts from its receipt, so that a local clock that is wrong does not shorten it.

@@ -7,7 +7,7 @@ import functools
 import itertools
 import os
 import re
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 from time import monotonic
 from typing import TypeVar
@@ -37,7 +37,7 @@ from tinker_sidecar.engine.turns import PollTurns
 from tinker_sidecar.ipc.protocol import Failure
 from tinker_sidecar.system.descriptors import descriptor_limit
 
-__all__ = ["API", "SDK_VERSION", "Http", "Lane", "Response"]
+__all__ = ["API", "NO_HEADERS", "SDK_VERSION", "Http", "Lane", "Response"]
 
 API = "/api/v1/"
 
@@ -68,7 +68,8 @@ long they are, and only then measured."""
 _NO_ANSWER = ("APIConnectionError", "APITimeoutError")
 """Kinds of failure."""
 
-_NO_HEADERS: tuple[None, None, Collection[str]] = None, None, ()
+NO_HEADERS: Mapping[str, str] = {}
+_NO_MAP: tuple[None, None, Collection[str]] = None, None, ()
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What the name of a header is made of."""
@@ -167,28 +168,9 @@ class Http:
         descriptors = _PLENTY if address.startswith("https:") else _descriptors()
         self._rooms = _rooms(descriptors)
         self.turns = PollTurns(
-            min(_MOST_POLLS, max(1, int(_POLLS_SHARE * descriptors))), lambda: self._pace.is_crowded
+            min(_MOST_POLLS, max(1, int(_POLLS_SHARE * descriptors))), lambda: self._pace.waiting > 0
         )
         """Whose turn it is to poll for all requests of a sampler."""
-
-    def post(
-        self,
-        route: str,
-        body: bytes,
-        token: str | None,
-        headers: Mapping[str, str] | None = None,
-        lane: Lane = Lane.OTHER,
-        limit: int | None = None,
-    ) -> Awaitable[Response]:
-        """Send one POST and return whatever the server answers.
-
-        Raises `EngineError` when nothing came back, or more than `limit` bytes (default: by `route`).
-        """
-        return self._request(route, body, token, headers or {}, lane, limit)
-
-    def get(self, route: str, token: str | None) -> Awaitable[Response]:
-        """Send one GET, as `post` does."""
-        return self._request(route, None, token, {}, Lane.OTHER)
 
     def _all_headers(self, token: str | None, own: Mapping[str, str]) -> dict[str, str]:
         """What a request with this credential, and with headers of its `own`, is sent with."""
@@ -199,7 +181,7 @@ class Http:
 
         To make one for each would be a tenth of all that a request costs, so those to a route share it.
         """
-        headers, its_token, names = self._header_maps.get(route, _NO_HEADERS)
+        headers, its_token, names = self._header_maps.get(route, _NO_MAP)
         if headers is None or its_token != token or names != own.keys():
             headers = HeaderMap({**self._all_headers(token, own), "content-type": "application/json"})
             self._header_maps[route] = headers, token, frozenset(own)
@@ -209,15 +191,19 @@ class Http:
         headers["x-idempotency-key"] = f"{self._idempotency_prefix}-{next(self._counter)}"
         return headers
 
-    async def _request(  # noqa: C901  # Twice a sample: a call for each of its parts would add up.
+    async def send(  # noqa: C901  # Twice a sample: a call for each of its parts would add up.
         self,
         route: str,
         body: bytes | None,
         token: str | None,
-        own: Mapping[str, str],
-        lane: Lane,
+        own: Mapping[str, str] = NO_HEADERS,
+        lane: Lane = Lane.OTHER,
         limit: int | None = None,
     ) -> Response:
+        """Send one POST with `body` and headers of its `own`, or a GET without one, and return the answer.
+
+        Raises `EngineError` when nothing came back, or more than `limit` bytes (default: by `route`).
+        """
         pace, outage = (self._pace if lane is Lane.SHORT else None), self.outage
         is_quick = lane is Lane.SHORT or lane is Lane.HEARTBEAT
         room = self._rooms.get(lane)
@@ -230,8 +216,8 @@ class Http:
         limit = limit or _LIMITS.get(route, _USUAL_LIMIT)
         try:
             if pace is not None:
-                if not pace.try_enter():
-                    await pace.enter(is_last=route == "asample")  # What has begun is finished first.
+                if not pace.try_take(1):
+                    await pace.wait(1, route == "asample")  # What has begun is finished first.
                 has_entered = True
             asked_at = monotonic()
             if is_quick:
@@ -266,7 +252,7 @@ class Http:
                 outage.asked -= 1
             if pace is not None and has_entered:
                 pace.leave(asked_at, answered=answered)
-                if self.turns.asking and not pace.is_crowded:
+                if self.turns.asking and not pace.waiting:
                     self.turns.hand_out()
             if room is not None:
                 room.give_back(1)

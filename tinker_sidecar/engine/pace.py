@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from time import monotonic
 
 from tinker_sidecar.engine.limits import Budget
@@ -10,8 +9,10 @@ from tinker_sidecar.engine.limits import Budget
 __all__ = ["Pace"]
 
 
-class Pace:
+class Pace(Budget):
     """Opens no more requests at once than it takes to keep a server, and the way to it, busy.
+
+    Each takes one unit, and is to `leave`.
 
     By Little's law a rate needs as many open requests as it has arrivals during one answer: a few where
     a server is near, hundreds across an ocean. Those few would wait for one another, here and there, while
@@ -29,9 +30,9 @@ class Pace:
     _FEW = 32
 
     def __init__(self, least: int = 128) -> None:
+        super().__init__(self._MEASURING)
         self._least = least
         """Open at once, however near the server is."""
-        self._slots = Budget(self._MEASURING)
         self.needed = self._MEASURING
         """How many open requests keep the server busy, but for what one waits for another here."""
         self._since = monotonic()
@@ -40,20 +41,7 @@ class Pace:
 
     def at_once(self) -> int:
         """How many may be open."""
-        return self._slots.size
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether requests wait to be opened: there are more than the server, or we, can keep up with."""
-        return self._slots.waiting > 0
-
-    def try_enter(self) -> bool:
-        """Whether a request may be opened at once; it then counts as such."""
-        return self._slots.try_take(1) > 0
-
-    def enter(self, *, is_last: bool) -> Awaitable[object]:
-        """Wait for a turn. It `is_last` if others are to go first."""
-        return self._slots.wait(1, is_last)
+        return self.size
 
     def leave(self, asked_at: float | None, *, answered: bool) -> None:
         """Make room; `answered` if the time since `asked_at` tells how long the server takes."""
@@ -66,8 +54,8 @@ class Pace:
             if is_news and self._seen >= 2 * self._MEASURING:
                 few = min(self._FEW, self._least)
                 self.needed = min(self._MOST, max(few, round(self._RATE * self._fastest)))
-                self._slots.size = max(self._least, self.needed)
+                self.size = max(self._least, self.needed)
         if now - self._since > self._EVERY:
-            self._slots.size = self.needed = self._MEASURING
+            self.size = self.needed = self._MEASURING
             self._since, self._fastest, self._seen = now, float("inf"), 0
-        self._slots.give_back(1)
+        self.give_back(1)

@@ -193,8 +193,9 @@ class FuturesPoller:
 
     def retrieved(self, request_id: str) -> None:
         """The server may forget the result; it is told soon."""
-        self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
-        if not self.is_unsupported:
+        if self._early:
+            self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
+        if self._failure is None or not self.is_unsupported:
             self._retrieved.append(request_id)
             if not self._is_open and self._due() < self._looks_at:
                 self.look()

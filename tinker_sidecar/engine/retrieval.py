@@ -119,7 +119,8 @@ class Retrieval:
                 if monotonic() - self._asked < NO_NEWS_PAUSE:
                     await asyncio.sleep(NO_NEWS_PAUSE)
             else:
-                self._tell(Pending("active", None))
+                if self._paused:
+                    self._tell(Pending("active", None))
                 self._journey.figures[COMPLETION_TOKENS] = answer.tokens
                 return answer.payload
 

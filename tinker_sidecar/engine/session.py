@@ -157,7 +157,7 @@ class Session:
         """What it answers to a GET, tried likewise."""
 
         async def attempt() -> _T:
-            return (await self.http.get(route, await self.account.auth.token())).read(shape)
+            return (await self.http.send(route, None, await self.account.auth.token())).read(shape)
 
         return await self._try(attempt)
 
