@@ -7,13 +7,16 @@ import os
 from array import array
 from collections.abc import Iterator
 from contextlib import closing
+from contextvars import copy_context
 
 import pytest
 
 from tests.engine.services import service
 from tests.local_server.api import SIM
 from tinker_client.local_server import start_local_server
+from tinker_sidecar.engine.account import Accounts
 from tinker_sidecar.engine.engine import Engine
+from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.ipc.protocol import (
     Batch,
     Cancel,
@@ -36,9 +39,10 @@ MANY = 3000
 class Client:
     """Of an engine in this process, with one sampler."""
 
-    def __init__(self, base_url: str, most: int | None) -> None:
+    def __init__(self, base_url: str, most: int | None, accounts: Accounts | None = None) -> None:
         self.done: list[int] = []
-        self.engine = Engine(self._take, os.getpid())
+        self.engine = Engine(self._take, os.getpid(), accounts=accounts)
+        self._context = copy_context()
         retry = Retry(most, 60.0, 0.01, 0.05, 0.0, enable_retry_logic=True, enable_stuck_detection=True)
         self.engine.handle(OpenSession(1, 1, service(base_url), None))
         self.engine.handle(OpenSampler(2, 1, 1, None, 0, SIM, None, 0, False, 0, 0, retry))
@@ -60,6 +64,9 @@ class Client:
         async with asyncio.timeout(20):
             while not set(requests) <= set(self.done):  # noqa: ASYNC110  # The engine calls back.
                 await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        await asyncio.create_task(self.engine.close(), context=self._context)
 
     @property
     def places(self) -> tuple[int, int]:
@@ -86,7 +93,7 @@ async def test_in_the_moment_in_which_they_came(most: int | None, base_url: str)
     await client.have(3, 4 + MANY)
     assert client.places == (0, 0)
     assert not client.engine.books.is_busy()
-    await client.engine.close()
+    await client.close()
 
 
 @pytest.mark.parametrize("most", [None, 1])
@@ -100,7 +107,7 @@ async def test_while_they_wait(most: int | None, base_url: str) -> None:
     await asyncio.sleep(0.1)
     assert client.places == (0, 0)
     assert not client.engine.books.is_busy()
-    await client.engine.close()
+    await client.close()
 
 
 async def test_before_the_sampler_is_open(base_url: str) -> None:
@@ -110,7 +117,31 @@ async def test_before_the_sampler_is_open(base_url: str) -> None:
     await client.have(99)
     assert client.done == [99]
     assert client.places == (0, 0)
-    await client.engine.close()
+    await client.close()
+
+
+@pytest.mark.parametrize("most", [None, 1])
+async def test_others_do_not_go_first_for_them(most: int | None, base_url: str) -> None:
+    """Another program has much to do: what is given up takes none of our turns."""
+    accounts = Accounts()
+    neighbour = copy_context().run(_as_program, 1, base_url, None, accounts)
+    client = copy_context().run(_as_program, 2, base_url, most, accounts)
+    for each in (neighbour, client):
+        each.sample(3)
+        await each.have(3)
+    neighbour.sample(*range(4, 4 + MANY))
+    client.sample(*range(4, 4 + MANY))
+    await asyncio.sleep(0)
+    client.cancel(*range(4, 3 + MANY))
+    await client.have(3 + MANY)
+    assert len(neighbour.done) < MANY / 2
+    for each in (neighbour, client):
+        await each.close()
+
+
+def _as_program(number: int, base_url: str, most: int | None, accounts: Accounts) -> Client:
+    program.set(number)
+    return Client(base_url, most, accounts)
 
 
 async def test_the_engine_in_the_moment_in_which_they_begin(base_url: str) -> None:
@@ -121,5 +152,5 @@ async def test_the_engine_in_the_moment_in_which_they_begin(base_url: str) -> No
     [session] = client.engine._open_sessions()
     client.sample(*range(4, 100))
     assert session.dispatches.inside > 0
-    await client.engine.close()
+    await client.close()
     assert (session.dispatches.inside, session.dispatches.waiting) == (0, 0)

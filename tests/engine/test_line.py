@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
 from functools import partial
 
 import pytest
 
-from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.line import Line
 
 pytestmark = pytest.mark.anyio
@@ -23,9 +21,9 @@ class Door:
         self.let_in: list[int] = []
         self.given_up: set[int] = set()
 
-    def join(self, *numbers: int, whose: str = "") -> None:
+    def join(self, *numbers: int, program: int = 0, whose: str = "") -> None:
         for number in numbers:
-            self.line.join(partial(self._begin, number), whose)
+            self.line.join(partial(self._begin, number), program, whose)
 
     def _begin(self, number: int) -> bool:
         if number in self.given_up:
@@ -63,15 +61,21 @@ async def test_who_comes_with_one_does_not_wait_for_the_many_of_another() -> Non
 async def test_programs_take_turns() -> None:
     door = Door(1)
     door.join(*range(5))
-    copy_context().run(_join_as, 7, door, *range(5, 8))
+    door.join(*range(5, 8), program=7)
     for _ in range(7):
         door.line.leave()
     assert door.let_in == [0, 1, 5, 2, 6, 3, 7, 4]
 
 
-def _join_as(number: int, door: Door, *numbers: int) -> None:
-    program.set(number)
-    door.join(*numbers)
+async def test_what_was_given_up_takes_no_turn() -> None:
+    door = Door(1)
+    door.join(*range(100))
+    door.join(*range(100, 200), program=7, whose="one")
+    door.join(*range(200, 300), program=7, whose="another")
+    door.given_up.update(range(100, 199), range(200, 299))
+    for _ in range(4):
+        door.line.leave()
+    assert door.let_in == [0, 1, 199, 2, 299]
 
 
 async def test_who_has_given_up_takes_no_place() -> None:

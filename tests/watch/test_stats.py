@@ -69,7 +69,7 @@ def test_it_says_where_it_runs(connect: Connect, host: str) -> None:
     assert stats.process.rss_bytes > 1 << 20
     assert stats.process.threads >= 1
     (session,) = stats.sessions
-    assert session.limits["submissions"].limit == 400
+    assert session.limits["submissions"].limit == 128
     assert session.limits["server"].limit is None
 
 

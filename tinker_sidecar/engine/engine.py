@@ -350,14 +350,14 @@ class Engine:
     def _opened_sampler(self, number: int, opening: asyncio.Task[Sampler]) -> None:
         """It is open, or will not be: go on with what waits for it."""
         early = self._early.pop(number, [])
-        if not _is_open(opening):
-            for journey in early:
-                self._give_up(journey.sample.request, _why_not_open(opening))
-        elif self._samplers.get(number) is opening:
+        if _is_open(opening) and self._samplers.get(number) is opening:
             self._open[number] = sampler = opening.result()
             for journey in early:
                 if journey.sample.request in self._requests:
                     self._line_up(journey, sampler)
+        else:
+            for journey in early:
+                self._give_up(journey.sample.request, _why_not_open(opening))
 
     def _line_up(self, journey: Journey, sampler: Sampler) -> None:
         sampler.line_up(journey, partial(self._begin, journey, sampler))

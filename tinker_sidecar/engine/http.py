@@ -6,7 +6,6 @@ import base64
 import functools
 import itertools
 import os
-import re
 from collections.abc import Collection, Mapping
 from enum import Enum, auto
 from time import monotonic
@@ -18,7 +17,7 @@ from wreq import HeaderMap
 
 from tinker_sidecar import __version__
 from tinker_sidecar.addresses import without_final_dot
-from tinker_sidecar.credentials import fits_header, without_password
+from tinker_sidecar.credentials import without_password
 from tinker_sidecar.engine.certificates import trusted_authorities
 from tinker_sidecar.engine.content import ACCEPTED, received, unpacked
 from tinker_sidecar.engine.failures import (
@@ -70,9 +69,6 @@ _NO_ANSWER = ("APIConnectionError", "APITimeoutError")
 
 NO_HEADERS: Mapping[str, str] = {}
 _NO_MAP: tuple[None, None, Collection[str]] = None, None, ()
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What the name of a header is made of."""
 
 _T = TypeVar("_T")
 
@@ -183,7 +179,7 @@ class Http:
         """
         headers, its_token, names = self._header_maps.get(route, _NO_MAP)
         if headers is None or its_token != token or names != own.keys():
-            headers = HeaderMap({**self._all_headers(token, own), "content-type": "application/json"})
+            headers = _header_map({**self._all_headers(token, own), "content-type": "application/json"})
             self._header_maps[route] = headers, token, frozenset(own)
         else:
             for name, value in own.items():
@@ -233,7 +229,7 @@ class Http:
                     headers = self._headers_of_post(route, token, own)
                     answer = await used.client.post(url, headers=headers, body=body)
                 else:
-                    answer = await used.client.get(url, headers=HeaderMap(self._all_headers(token, own)))
+                    answer = await used.client.get(url, headers=_header_map(self._all_headers(token, own)))
                 status, received_headers = answer.status.as_int(), answer.headers
                 if route in _FREQUENT:
                     content = bytes(await answer.bytes())
@@ -243,7 +239,7 @@ class Http:
                 used.under_way -= 1
             answered = status == 200
         except Exception as error:  # noqa: BLE001  # A library's errors are many.
-            failure = self._failure(error, place, self._all_headers(token, own), lane)
+            failure = self._failure(error, place, lane)
             if failure.failure.kind in _NO_ANSWER:
                 outage.failed(str(failure), asked_at)
             raise failure from None
@@ -264,13 +260,13 @@ class Http:
             content = unpacked(content, header(received_headers, "content-encoding"), limit, place)
         return Response(status, content, received_headers, place)
 
-    def _failure(self, error: Exception, place: str, headers: Mapping[str, str], lane: Lane) -> EngineError:
+    def _failure(self, error: Exception, place: str, lane: Lane) -> EngineError:
         """What an exception of the HTTP library means. Its own words may quote a header or a password."""
         if isinstance(error, EngineError):
             return error
         if (seconds := seconds_silent(error, lane.silence)) is not None:
             return timeout_error(f"no answer from {place} within {seconds:.0f} s{self._doubt}")
-        return _unsendable(headers) or connection_error(f"cannot reach {place}: {reason(error)}{self._doubt}")
+        return connection_error(f"cannot reach {place}: {reason(error)}{self._doubt}")
 
     def _open(self, lane: Lane) -> Connections:
         self._lanes[lane] = opened = Connections(self._root, self._proxy, self._trusted, lane.silence)
@@ -316,10 +312,11 @@ def _apart(base_url: str) -> tuple[str, dict[str, str]]:
     return parts._replace(netloc=server).geturl(), {"authorization": f"Basic {basic}"}
 
 
-def _unsendable(headers: Mapping[str, str]) -> EngineError | None:
-    """What is wrong with `headers`, if something is: the library's own words would quote them."""
-    for name, value in headers.items():
-        if not (_TOKEN.fullmatch(name) and fits_header(value)):
-            message = f"the header {name!a} cannot be sent: its value must be one line of printable ASCII"
-            return EngineError(Failure("TinkerError", message))
-    return None
+def _header_map(headers: Mapping[str, str]) -> HeaderMap:
+    """The library's, which leaves out what cannot be sent. Raises `EngineError` then, and quotes no value."""
+    made = HeaderMap(dict(headers))
+    for name in headers:
+        if name not in made:
+            message = f"the header {name!a} cannot be sent: its name must be a word, and its value one line"
+            raise EngineError(Failure("TinkerError", message))
+    return made

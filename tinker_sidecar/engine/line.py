@@ -8,8 +8,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from functools import partial
 
-from tinker_sidecar.engine.fair_queue import program
-
 __all__ = ["Line"]
 
 _IN_A_ROW = 16
@@ -45,16 +43,18 @@ class Line:
         """How many may be inside by now."""
         return min(self._most, self._at_once() + self._resting)
 
-    def join(self, begin: Begin, whose: Hashable = None) -> None:
-        """Have `begin` called when it is the turn of `whose` line it stands in: now or later.
+    def join(self, begin: Begin, program: int = 0, whose: Hashable = None) -> None:
+        """Have `begin` called when its turn comes, now or later, in `whose` line of that `program`.
 
         If it does not return False there is to be a `leave`.
         """
-        number = program.get()
-        lines = self._programs.get(number)
+        lines = self._programs.get(program)
         if lines is None:
-            lines = self._programs[number] = _Lines()
-        lines.put(begin, whose)
+            lines = self._programs[program] = _Lines()
+        line = lines.get(whose)
+        if line is None:
+            line = lines[whose] = deque()
+        line.append(begin)
         self.waiting += 1
         if self.waiting == 1:
             self._let_in()
@@ -75,10 +75,10 @@ class Line:
         """Somebody rests no more."""
         self._resting -= 1
 
-    async def enter(self, whose: Hashable = None) -> None:
+    async def enter(self, program: int = 0, whose: Hashable = None) -> None:
         """Wait until it is our turn; to be followed by a `leave`."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.join(partial(_grant, turn), whose)
+        self.join(partial(_grant, turn), program, whose)
         try:
             await turn
         except asyncio.CancelledError:
@@ -89,45 +89,31 @@ class Line:
     def _let_in(self) -> None:
         limit = self.limit
         while self.waiting and self.inside < limit:
-            self.waiting -= 1
-            self.inside += 1
-            if not self._next()():
-                self.inside -= 1
-
-    def _next(self) -> Begin:
-        number, lines = next(iter(self._programs.items()))
-        begin = lines.pop_next()
-        if lines:
-            self._programs.move_to_end(number)
-        else:
-            del self._programs[number]
-        return begin
+            program, lines = next(iter(self._programs.items()))
+            whose, line = next(iter(lines.items()))
+            has_begun = False
+            while line and not has_begun:  # What nobody wants any more takes no turn.
+                self.waiting -= 1
+                has_begun = line.popleft()()
+            self.inside += has_begun
+            lines.in_a_row += has_begun
+            if not line:
+                del lines[whose]
+                lines.in_a_row = 0
+            elif lines.in_a_row == _IN_A_ROW:
+                lines.move_to_end(whose)
+                lines.in_a_row = 0
+            if not lines:
+                del self._programs[program]
+            elif has_begun:
+                self._programs.move_to_end(program)
 
 
 class _Lines(OrderedDict[Hashable, "deque[Begin]"]):
     """Those of one program, by whose they are: the one whose turn it is in front."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._in_a_row = 0
-
-    def put(self, begin: Begin, whose: Hashable) -> None:
-        line = self.get(whose)
-        if line is None:
-            line = self[whose] = deque()
-        line.append(begin)
-
-    def pop_next(self) -> Begin:
-        whose, line = next(iter(self.items()))
-        begin = line.popleft()
-        self._in_a_row += 1
-        if not line:
-            del self[whose]
-            self._in_a_row = 0
-        elif self._in_a_row == _IN_A_ROW:
-            self.move_to_end(whose)
-            self._in_a_row = 0
-        return begin
+    in_a_row = 0
+    """How many of it have begun since it came to the front."""
 
 
 def _grant(turn: asyncio.Future[None]) -> bool:

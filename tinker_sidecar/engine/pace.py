@@ -40,8 +40,8 @@ class Pace(Budget):
         self._seen = 0
 
     def at_once(self) -> int:
-        """How many may be open."""
-        return self.size
+        """How many may want to be open: no fewer while the distance is measured with a few."""
+        return max(self._least, self.size)
 
     def leave(self, asked_at: float | None, *, answered: bool) -> None:
         """Make room; `answered` if the time since `asked_at` tells how long the server takes."""

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from tinker_sidecar.engine.capacity import Place
 from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.fair_queue import program
 from tinker_sidecar.engine.http import Lane
 from tinker_sidecar.engine.journey import LIMITS, SENT_BYTES, SERVER, SUBMIT, Journey
 from tinker_sidecar.engine.ledger import Ledger
@@ -184,7 +185,7 @@ class Sampler:
         self._first_seq_id = self._seq_id_base + info.shift
         self._likes = info.sampling_session_id, retry
         self._poller: FuturesPoller | None = None
-        most = retry.max_connections
+        most = retry.max_connections or None
         if session.flags.sample_use_retrieve_futures:
             copies = session.account.copies
             self._poller = copies.poller(self._likes, info.clone, self._policy, self._retried)
@@ -194,6 +195,7 @@ class Sampler:
         self._slots = None if most is None else Line(partial(int, most))
         self._under_way = session.http.short_requests_needed
         self._post = session.post
+        self._program = program.get()
         detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
         self._stuck_detector = StuckDetector(
             info.sampling_session_id,
@@ -232,12 +234,14 @@ class Sampler:
         sample = journey.sample
         self._stuck_detector.begin(sample.request, self._first_seq_id + sample.offset)
         if self._slots is None:
-            self.session.dispatches.join(begin, self)
+            self.session.dispatches.join(begin, self._program, self)
         else:
-            self._slots.join(partial(self._has_slot, begin))
+            self._slots.join(partial(self._has_slot, sample.request, begin))
 
-    def _has_slot(self, begin: Callable[[], bool]) -> bool:
-        self.session.dispatches.join(partial(self._has_both, begin), self)
+    def _has_slot(self, request: int, begin: Callable[[], bool]) -> bool:
+        if not self._stuck_detector.is_pending(request):
+            return False  # It has been given up.
+        self.session.dispatches.join(partial(self._has_both, begin), self._program, self)
         return True
 
     def _has_both(self, begin: Callable[[], bool]) -> bool:
@@ -296,7 +300,7 @@ class Sampler:
             logger.debug("request %s is gone from the server; submitting it anew", retrieval.request_id)
             place.leave()
             journey.enter(LIMITS)
-            await self.session.dispatches.enter(self)
+            await self.session.dispatches.enter(self._program, self)
             seq_id = self._seq_id_base + random.choice(_RESUBMISSIONS)
             retrieval = await self._submit(place, journey, seq_id)
 

@@ -68,6 +68,10 @@ class StuckDetector:
         """One of them has a result."""
         self._last_progress = monotonic()
 
+    def is_pending(self, request: int) -> bool:
+        """Whether it has begun, and not ended."""
+        return request in self._pending
+
     def end(self, request: int) -> None:
         """It is pending no more."""
         self._pending.pop(request, None)
