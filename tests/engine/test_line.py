@@ -17,7 +17,7 @@ class Door:
 
     def __init__(self, at_once: int, most: int = 100) -> None:
         self.at_once = at_once
-        self.line = Line(lambda: self.at_once, most)
+        self.line = Line(most, lambda: self.at_once)
         self.let_in: list[int] = []
         self.given_up: set[int] = set()
 

@@ -46,7 +46,7 @@ class Account:
         self.capacity = Capacity(self._users)
         self.copies = Copies(self._new_poller)
         self.billing = BillingPause(flags.billing_exception_max_pause_duration_sec, self._users)
-        self.dispatches = Line(pace.at_once, _DISPATCHES)
+        self.dispatches = Line(_DISPATCHES, pace.at_once)
         self.prompt_bytes = Budget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_bytes = Budget(0)
         self.adopt(flags)

@@ -44,7 +44,9 @@ class Auth:
 
     def __init__(self, config: ServiceConfig, http: Http, programs: Collection[int]) -> None:
         self._logger = engine_logger(__name__, programs)
-        self._key = self.plain_key = config.api_key
+        self._key = config.api_key
+        self.plain_key = config.api_key
+        """The key, if that is what every request shows the server."""
         self._command = config.credential_command
         self._http = http
         self._exchange = False

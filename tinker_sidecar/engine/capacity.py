@@ -107,8 +107,7 @@ class Capacity:
             self._most_under_way = under_way()
             if self._waiting.lines or not self._has_room():
                 return False
-        self.in_flight += 1
-        self._under_way += 1
+        self._let_in()
         return True
 
     def sent(self) -> tuple[int, bool]:
@@ -135,8 +134,7 @@ class Capacity:
 
     def accepted(self, number: int, under_way: Callable[[], int], *, was_a_try: bool) -> None:
         """The server has taken the request that was sent under this `number`."""
-        self._under_way -= 1
-        self._tries_under_way -= was_a_try
+        self._answered(was_a_try=was_a_try)
         self._all_refused_since = None
         self._refused_in_vain = 0
         if self._chance.accepted(number, self.limit):
@@ -151,8 +149,7 @@ class Capacity:
     def refused(self, number: int, *, was_a_try: bool, retry_after: float | None) -> float:
         """The server has refused a request, which leaves; returns the seconds until it may try again."""
         self.in_flight -= 1
-        self._under_way -= 1
-        self._tries_under_way -= was_a_try
+        self._answered(was_a_try=was_a_try)
         now = self._refused_at = self._now()
         if self._all_refused_since is None:
             self._all_refused_since = now
@@ -188,9 +185,12 @@ class Capacity:
 
     def gave_up(self, *, was_a_try: bool) -> None:
         """A request is not waited for any more, which the server has neither taken nor refused."""
+        self._answered(was_a_try=was_a_try)
+        self.left()
+
+    def _answered(self, *, was_a_try: bool) -> None:
         self._under_way -= 1
         self._tries_under_way -= was_a_try
-        self.left()
 
     def _has_room(self) -> bool:
         if self.limit == math.inf:
@@ -203,9 +203,12 @@ class Capacity:
         while self._waiting.lines and self._has_room():
             turn = self._waiting.pop()
             if not turn.done():
-                self.in_flight += 1
-                self._under_way += 1
+                self._let_in()
                 turn.set_result(None)
+
+    def _let_in(self) -> None:
+        self.in_flight += 1
+        self._under_way += 1
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -279,8 +282,12 @@ class Place:
     async def enter(self) -> None:
         """Wait until the request may be sent."""
         if not self.try_enter():
-            await self._capacity.turn(self._ticket)
-            self._is_sent()
+            await self.wait()
+
+    async def wait(self) -> None:
+        """The same where `try_enter` was of no use."""
+        await self._capacity.turn(self._ticket)
+        self._is_sent()
 
     def _is_sent(self) -> None:
         self._number, self._is_a_try = self._capacity.sent()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from time import monotonic
 
@@ -27,7 +28,8 @@ class Clock:
     def __init__(self, on_late: Callable[[float], None], is_busy: Callable[[], bool]) -> None:
         self._on_late = on_late
         self._is_busy = is_busy
-        self._next_look: float | None = None
+        self._due = math.inf
+        """When it looks next."""
         self._hold = self._last = (0.0, 0.0)
         """From when to when somebody held the GIL last, and from when to when the engine was late last."""
         self._over = 0.0
@@ -38,37 +40,37 @@ class Clock:
 
         Once the GIL is there, all that has come meanwhile is dealt with, which takes a while, too.
         """
-        if self._next_look is not None and now > self._next_look + self._GRACE:
-            self._check(now)
+        if now > self._due + self._GRACE:
+            self._came_late(now)
         if now > self._over:
             return 0.0
         return max(_share_of(self._hold, since, now), _share_of(self._last, since, now))
 
     def start(self) -> None:
         """There is something to do, and it matters how late it is done."""
-        if self._next_look is None:
+        if self._due == math.inf:
             self._look_again()
 
-    def _check(self, now: float) -> None:
-        if self._next_look is not None and now > self._next_look + self._GRACE:
-            began, lateness = self._next_look, now - self._next_look
-            self._last = began, now
-            if lateness >= self._HOLD:
-                goes_on = began - self._hold[1] <= self._TURN
-                self._hold = (self._hold[0] if goes_on else began), now
-            self._over = max(_over(self._hold), _over(self._last))
-            self._next_look = now + self._EVERY
-            self._on_late(lateness)
+    def _came_late(self, now: float) -> None:
+        began, lateness = self._due, now - self._due
+        self._last = began, now
+        if lateness >= self._HOLD:
+            goes_on = began - self._hold[1] <= self._TURN
+            self._hold = (self._hold[0] if goes_on else began), now
+        self._over = max(_over(self._hold), _over(self._last))
+        self._due = now + self._EVERY
+        self._on_late(lateness)
 
     def _look(self) -> None:
-        self._check(monotonic())
+        if (now := monotonic()) > self._due + self._GRACE:
+            self._came_late(now)
         if self._is_busy():
             self._look_again()
         else:
-            self._next_look = None
+            self._due = math.inf
 
     def _look_again(self) -> None:
-        self._next_look = monotonic() + self._EVERY
+        self._due = monotonic() + self._EVERY
         asyncio.get_running_loop().call_later(self._EVERY, self._look)
 
 

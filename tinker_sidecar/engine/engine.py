@@ -140,7 +140,7 @@ class Engine:
         if opening is not None and (_is_open(opening) or not opening.done()):
             self._early.setdefault(message.sampler, []).append(journey)
         else:
-            self._give_up(message.request, _why_not_open(opening))
+            self._give_up([message.request], _why_not_open(opening))
 
     def _on_query(self, message: Query) -> None:
         self._start(message.call, self._query(message))
@@ -182,8 +182,7 @@ class Engine:
         samplers = {number for number, session in self._session_of.items() if session == message.session}
         journeys = self.books.journeys.items()
         requests = [number for number, journey in journeys if journey.sample.sampler in samplers]
-        for request in requests:
-            self._give_up(request, _CLOSED)
+        self._give_up(requests, _CLOSED)
         for sampler in samplers:
             self._on_close_sampler(CloseSampler(sampler))
         self._close(self._sessions.pop(message.session, None))
@@ -281,15 +280,12 @@ class Engine:
         finally:
             self._requests.pop(number, None)
 
-    def _give_up(self, request: int, failure: Failure) -> None:
-        """Answer with `failure` a request that is under way or waits, if it is still unanswered."""
-        if request in self._requests:
-            self._drop(request)
-            self._failed(request, failure)
-
-    def _are_stuck(self, requests: Collection[int], failure: Failure) -> None:
+    def _give_up(self, requests: Collection[int], failure: Failure) -> None:
+        """Answer those with `failure`, whether under way or waiting, that are still unanswered."""
         for request in requests:
-            self._give_up(request, failure)
+            if request in self._requests:
+                self._drop(request)
+                self._failed(request, failure)
 
     def _taken(self, journey: Journey, taken: Callable[[], None] | None, at: float) -> None:
         """The program has the result."""
@@ -339,7 +335,7 @@ class Engine:
                 session,
                 message,
                 partial(self._queue_state, message.sampler),
-                self._are_stuck,
+                self._give_up,
             )
         except BaseException as error:
             self.outbox.reply(Reply(message.call, failure=_failure(error)))
@@ -356,8 +352,7 @@ class Engine:
                 if journey.sample.request in self._requests:
                     self._line_up(journey, sampler)
         else:
-            for journey in early:
-                self._give_up(journey.sample.request, _why_not_open(opening))
+            self._give_up([journey.sample.request for journey in early], _why_not_open(opening))
 
     def _line_up(self, journey: Journey, sampler: Sampler) -> None:
         sampler.line_up(journey, partial(self._begin, journey, sampler))

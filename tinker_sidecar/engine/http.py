@@ -206,15 +206,13 @@ class Http:
         if room is not None:
             await room.take(1)
         asked_at = None
-        has_entered = answered = False
+        answered = False
         url = self._root + route
         place = url + self._through
         limit = limit or _LIMITS.get(route, _USUAL_LIMIT)
         try:
-            if pace is not None:
-                if not pace.try_take(1):
-                    await pace.wait(1, route == "asample")  # What has begun is finished first.
-                has_entered = True
+            if pace is not None and not pace.try_take(1):
+                await pace.wait(1, route == "asample")  # What has begun is finished first.
             asked_at = monotonic()
             if is_quick:
                 outage.asked += 1
@@ -246,9 +244,9 @@ class Http:
         finally:
             if asked_at is not None and is_quick:
                 outage.asked -= 1
-            if pace is not None and has_entered:
+            if pace is not None and asked_at is not None:
                 pace.leave(asked_at, answered=answered)
-                if self.turns.asking and not pace.waiting:
+                if not pace.waiting:
                     self.turns.hand_out()
             if room is not None:
                 room.give_back(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from functools import partial
@@ -19,18 +18,17 @@ Begin = Callable[[], bool]
 
 
 class Line:
-    """Lets in as many as `at_once()` says; the others wait as a function to be called, not as a task.
+    """Lets in as many as `at_once()` says, or else `most`. The others wait as functions, not as tasks.
 
     Programs take turns. So do those who have a line of their own within a program, with a few in a row: who
     comes with one thing does not wait for somebody's ten thousand.
 
-    Some of those inside may rest, as they wait for something else; others are let in meanwhile, up to `most`
-    in all.
+    No more than `most` are inside. While some of those rest, as they wait for other things, others come in.
     """
 
-    def __init__(self, at_once: Callable[[], int], most: int = sys.maxsize) -> None:
-        self._at_once = at_once
+    def __init__(self, most: int, at_once: Callable[[], int] | None = None) -> None:
         self._most = most
+        self._at_once = at_once
         self.inside = 0
         self._resting = 0
         self._programs: OrderedDict[int, _Lines] = OrderedDict()
@@ -41,7 +39,7 @@ class Line:
     @property
     def limit(self) -> int:
         """How many may be inside by now."""
-        return min(self._most, self._at_once() + self._resting)
+        return self._most if self._at_once is None else min(self._most, self._at_once() + self._resting)
 
     def join(self, begin: Begin, program: int = 0, whose: Hashable = None) -> None:
         """Have `begin` called when its turn comes, now or later, in `whose` line of that `program`.

@@ -58,9 +58,8 @@ class Outbox:
         self._watch: asyncio.TimerHandle | None = None
         self._bytes = self._outstanding_bytes = 0
         self._most_bytes = self._MOST_BYTES
-        self.has_room = True
-        """Whether further results may be fetched, as the client has not left too many here."""
-        self._more_room = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._clear()
 
     @property
@@ -102,24 +101,19 @@ class Outbox:
         self._request_ids.append(request_id)
         self._bytes += len(payload)
         if self._bytes > self._most_bytes:
-            self.has_room = False
-            self._more_room.clear()
+            self._has_room.clear()
         self._schedule()
 
     def bound(self, most_bytes: int) -> None:
         """From now on fetch no further results while those that the client has not taken have more bytes."""
         self._most_bytes = most_bytes
         if self._bytes <= most_bytes:
-            self._make_room()
+            self._has_room.set()
 
     async def room(self) -> None:
-        """Wait until there is room: while a client that takes no results has left too many here."""
-        if not self.has_room:
-            await self._more_room.wait()
-
-    def _make_room(self) -> None:
-        self.has_room = True
-        self._more_room.set()
+        """Wait while a client that takes no results has left too many here to fetch further ones."""
+        if not self._has_room.is_set():
+            await self._has_room.wait()
 
     def failed(self, request: int, failure: Failure) -> None:
         """`request` is answered with `failure`."""
@@ -141,7 +135,7 @@ class Outbox:
         if self._outstanding and number == self._number:  # A batch that was sent twice is acknowledged twice.
             self._outstanding = False
             self._bytes -= self._outstanding_bytes
-            self._make_room()
+            self._has_room.set()
             if self._done or self._failed or self._replies or self._events:
                 self._schedule()
             if not is_awaited:

@@ -43,15 +43,13 @@ class Pace(Budget):
         """How many may want to be open: no fewer while the distance is measured with a few."""
         return max(self._least, self.size)
 
-    def leave(self, asked_at: float | None, *, answered: bool) -> None:
+    def leave(self, asked_at: float, *, answered: bool) -> None:
         """Make room; `answered` if the time since `asked_at` tells how long the server takes."""
         now = monotonic()
-        if answered and asked_at is not None and asked_at >= self._since:
+        if answered and asked_at >= self._since:
+            self._fastest = min(self._fastest, now - asked_at)
             self._seen += 1
-            is_news = self._seen == 2 * self._MEASURING
-            if now - asked_at < self._fastest:
-                self._fastest, is_news = now - asked_at, True
-            if is_news and self._seen >= 2 * self._MEASURING:
+            if self._seen >= 2 * self._MEASURING:
                 few = min(self._FEW, self._least)
                 self.needed = min(self._MOST, max(few, round(self._RATE * self._fastest)))
                 self.size = max(self._least, self.needed)

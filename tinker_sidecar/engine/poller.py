@@ -148,8 +148,7 @@ class FuturesPoller:
         """
         self._last_ticket += 1
         self._coming[self._last_ticket] = None
-        if not (self._is_open and self._is_wanted):  # Then all is as it should be.
-            self.look()
+        self._look_for_more()
         return self._last_ticket
 
     def came(self, ticket: int) -> None:
@@ -170,8 +169,7 @@ class FuturesPoller:
             raise self._failure
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = waiter
-        if not (self._is_open and self._is_wanted):
-            self.look()
+        self._look_for_more()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -193,9 +191,8 @@ class FuturesPoller:
 
     def retrieved(self, request_id: str) -> None:
         """The server may forget the result; it is told soon."""
-        if self._early:
-            self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
-        if self._failure is None or not self.is_unsupported:
+        self._early.pop(request_id, None)  # After a poll whose answer was lost, it is told of again.
+        if not self.is_unsupported:
             self._retrieved.append(request_id)
             if not self._is_open and self._due() < self._looks_at:
                 self.look()
@@ -275,6 +272,11 @@ class FuturesPoller:
         elif due < math.inf:
             self._looks_at = due
             self._turns.reminders.remind(self, due)
+
+    def _look_for_more(self) -> None:
+        """After one more has come who waits for news: a poll that is open for others is for this one, too."""
+        if not (self._is_open and self._is_wanted):
+            self.look()
 
     def _begin(self, turn: Turn) -> None:
         """Poll, as it is our turn."""

@@ -72,12 +72,12 @@ class Message:
             # Most keys and many lengths are of one byte: a call for each would take longer than all else.
             key, at = (data[at], at + 1) if data[at] < MORE else read_varint(data, at)
             kind, number = key & 7, key >> 3
-            if kind == _LENGTH:
+            if kind in (_LENGTH, _VARINT):
                 size, at = (data[at], at + 1) if at < end and data[at] < MORE else read_varint(data, at)
-                value = data[at : at + size]
-                at += size
-            elif kind == _VARINT:
-                value, at = (data[at], at + 1) if at < end and data[at] < MORE else read_varint(data, at)
+                value = size
+                if kind == _LENGTH:
+                    value = data[at : at + size]
+                    at += size
             elif kind in (_FIXED64, _FIXED32):
                 size = 8 if kind == _FIXED64 else 4
                 value = data[at : at + size]

@@ -138,7 +138,7 @@ def decode_answer(
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
     _check_honoured(spec, result)
     try:
-        tokens = sum([len(sequence.tokens) for sequence in result.sequences]) // 4
+        tokens = sum(len(sequence.tokens) for sequence in result.sequences) // 4
         return Decoded(_encode_result(result), tokens)
     except OverflowError as error:  # JSON has integers of any size.
         raise invalid_response(f"malformed result of request {promise.request_id}: {error}") from None
@@ -175,8 +175,7 @@ def _check_lengths(spec: RequestSpec, prompt_tokens: int | None, result: SampleR
         if most is not None and tokens > most:
             raise ValueError(f"{tokens} tokens, where max_tokens is {most}")
         _check_length("logprobs", sequence.logprobs, tokens)
-        if sequence.topk_logprobs is not None:
-            _check_rows("topk_logprobs", sequence.topk_logprobs, tokens)
+        _check_rows("topk_logprobs", sequence.topk_logprobs, tokens)
     if prompt_tokens is None:
         return
     if spec.prompt_logprobs:  # Some servers send an empty list where none were asked for.

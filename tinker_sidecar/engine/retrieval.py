@@ -126,12 +126,11 @@ class Retrieval:
 
     async def _ask_once(self) -> Decoded | Pending | PayloadSize:
         """Ask for the size while that is not known, or else for the result when there is room for it."""
-        if not self._session.outbox.has_room:
-            await self._session.outbox.room()
+        await self._session.outbox.room()
         self._asked = monotonic()
         if self._size:
             budget = self._session.response_bytes
-            held = budget.try_take(self._size) or await budget.wait(self._size)
+            held = await budget.take(self._size)
             try:
                 answer = self._read(await self._post(allow_metadata_only=False))
             finally:

@@ -192,7 +192,7 @@ class Sampler:
         else:
             # Each request in flight holds a connection.
             most = min(most or sys.maxsize, session.flags.sample_max_concurrent_requests)
-        self._slots = None if most is None else Line(partial(int, most))
+        self._slots = None if most is None else Line(most)
         self._under_way = session.http.short_requests_needed
         self._post = session.post
         self._program = program.get()
@@ -318,7 +318,7 @@ class Sampler:
             # Now, not before: the bodies of all that wait would be most of their memory.
             body = journey.spec.body(self.info.sampling_session_id, seq_id)
             journey.figures[SENT_BYTES] += len(body)
-            held = session.prompt_bytes.try_take(len(body)) or await session.prompt_bytes.wait(len(body))
+            held = await session.prompt_bytes.take(len(body))
             started = monotonic()
             try:
                 promise = await self._dispatch(place, journey, body)
@@ -409,25 +409,26 @@ class Sampler:
         if not place.try_enter():
             self.session.dispatches.rest()
             try:
-                await place.enter()
+                await place.wait()
             finally:
                 self.session.dispatches.go_on()
         journey.enter(SUBMIT)
         poller = self._poller
         # The poll is to be there in time for a result that is quick.
         ticket = poller.coming() if poller is not None else 0
+        promise = None
         try:
             promise = (await self._post("asample", body, _BACKPRESSURE, Lane.SHORT)).read(Promise)
-        except BaseException as error:
-            if poller is not None:
-                poller.comes_not(ticket)
-            if isinstance(error, asyncio.CancelledError):
-                self.session.spawn(self._take_back(body), is_farewell=True)
-            elif isinstance(error, EngineError) and error.status != 429:
+        except asyncio.CancelledError:
+            self.session.spawn(self._take_back(body), is_farewell=True)
+            raise
+        except EngineError as error:
+            if error.status != 429:
                 place.leave()
             raise
-        if poller is not None:
-            poller.came(ticket)
+        finally:
+            if poller is not None:
+                (poller.comes_not if promise is None else poller.came)(ticket)
         place.accepted()
         if self.session.billing.is_told:
             self.session.billing.end()

@@ -62,8 +62,7 @@ class PollTurns:
         """Whether there is more to do than can be kept up with."""
         self._open: dict[Turn, None] = {}
         """Oldest first."""
-        self.asking: OrderedDict[Asking, None] = OrderedDict()
-        """Those who wait, the first one first."""
+        self._asking: OrderedDict[Asking, None] = OrderedDict()
         self._crowd, self._crowd_until = 0, 0.0
         """How many samplers there were lately, if more than turns, and until when that is to be believed."""
         self._timer: asyncio.TimerHandle | None = None
@@ -73,7 +72,7 @@ class PollTurns:
 
     def has_room_for_more(self) -> bool:
         """Whether there is room for a poll that nobody needs yet, but somebody may need in a moment."""
-        if self.asking:
+        if self._asking:
             return False
         return not self._open or (len(self._open) < self._most // 2 and not self.is_busy())
 
@@ -82,18 +81,18 @@ class PollTurns:
 
         Returns None, or what `withdraw` takes until then. The turn should be over soon after `end` is called.
         """
-        if not self.asking and self._may_open(0.0):
+        if not self._asking and self._may_open(0.0):
             begin(self._grant(end))
             return None
         asking = Asking(begin, end)
-        self.asking[asking] = None
+        self._asking[asking] = None
         self._note_crowd()
         self._watch()
         return asking
 
     def withdraw(self, asking: Asking) -> None:
         """That turn is not wanted any more."""
-        self.asking.pop(asking, None)
+        self._asking.pop(asking, None)
 
     async def take(self, end: Callable[[], None]) -> Turn:
         """Wait for a turn, to be given back."""
@@ -122,12 +121,12 @@ class PollTurns:
 
     def hand_out(self) -> None:
         """Give turns to those who may have one by now."""
-        while self.asking:
-            first = next(iter(self.asking))
+        while self._asking:
+            first = next(iter(self._asking))
             if not self._may_open(monotonic() - first.since):
                 self._watch()
                 return
-            del self.asking[first]
+            del self._asking[first]
             first.begin(self._grant(first.end))
 
     def see_off(self, farewell: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -162,7 +161,7 @@ class PollTurns:
         """Count the samplers when one has to wait. One whose turn has just ended may ask again in a moment,
         and is missing then: so the most that were counted lately are believed.
         """
-        samplers, now = len(self._open) + len(self.asking), monotonic()
+        samplers, now = len(self._open) + len(self._asking), monotonic()
         if samplers > self._most and (samplers >= self._crowd or now > self._crowd_until):
             self._crowd, self._crowd_until = samplers, now + 2 * _WITHIN
 
@@ -173,7 +172,7 @@ class PollTurns:
 
     def _look(self) -> None:
         self._timer = None
-        if self.asking and len(self._open) >= self._most:
+        if self._asking and len(self._open) >= self._most:
             self._end_overlong_turns()
         self.hand_out()
 
@@ -184,7 +183,7 @@ class PollTurns:
         """
         now = monotonic()
         hold = self._hold() or _WITHIN
-        for turn in list(islice(self._open, len(self.asking))):
+        for turn in list(islice(self._open, len(self._asking))):
             if now - turn.since > (hold if turn.hold is None else turn.hold + _OVERTIME):
                 turn.end()
 
