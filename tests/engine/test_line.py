@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import pytest
 
@@ -23,7 +22,7 @@ class Door:
 
     def join(self, *numbers: int, program: int = 0, whose: str = "") -> None:
         for number in numbers:
-            self.line.join(partial(self._begin, number), program, whose)
+            self.line.join(program, whose, self._begin, number)
 
     def _begin(self, number: int) -> bool:
         if number in self.given_up:

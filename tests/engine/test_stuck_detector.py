@@ -8,21 +8,27 @@ from collections.abc import Callable, Collection
 
 import pytest
 
+from tests.engine.answers import ask
 from tinker_sidecar.engine.failures import EngineError
+from tinker_sidecar.engine.journey import Journey
 from tinker_sidecar.engine.reminders import Reminders
+from tinker_sidecar.engine.requests import EncodedSpec
 from tinker_sidecar.engine.stuck_detector import StuckDetector
-from tinker_sidecar.ipc.protocol import Failure
+from tinker_sidecar.ipc.protocol import Failure, Sample
 
 pytestmark = pytest.mark.anyio
 
 TIMEOUT = 0.2
+FIRST_SEQ_ID = 5
 
 
 class Watched:
     """Requests under watch, each until its end or until it is told that it is stuck."""
 
     def __init__(self, timeout: float = TIMEOUT, excused: Callable[[], bool] = lambda: False) -> None:
-        self.detector = StuckDetector("s:sample:0", timeout, Reminders(), excused, str, self._are_stuck)
+        self.detector = StuckDetector(
+            "s:sample:0", FIRST_SEQ_ID, timeout, Reminders(), excused, str, self._are_stuck
+        )
         self._ends: dict[int, asyncio.Future[None]] = {}
 
     def _are_stuck(self, requests: Collection[int], failure: Failure) -> None:
@@ -32,7 +38,8 @@ class Watched:
     def begin(self, seq_id: int) -> asyncio.Task[None]:
         """The server has another number for it than the client."""
         request = 100 + seq_id
-        self.detector.begin(request, seq_id)
+        sample = Sample(request, 1, seq_id - FIRST_SEQ_ID, 1)
+        self.detector.begin(Journey(sample, EncodedSpec(ask()), None, keeps_visits=False))
         self._ends[request] = asyncio.get_running_loop().create_future()
         return asyncio.create_task(self._end(request))
 

@@ -134,7 +134,7 @@ class Engine:
         self._reporter.start()
         self._requests[message.request] = None
         if (sampler := self._open.get(message.sampler)) is not None:
-            self._line_up(journey, sampler)
+            sampler.line_up(journey)
             return
         opening = self._samplers.get(message.sampler)
         if opening is not None and (_is_open(opening) or not opening.done()):
@@ -335,6 +335,7 @@ class Engine:
                 session,
                 message,
                 partial(self._queue_state, message.sampler),
+                self._begin,
                 self._give_up,
             )
         except BaseException as error:
@@ -350,12 +351,9 @@ class Engine:
             self._open[number] = sampler = opening.result()
             for journey in early:
                 if journey.sample.request in self._requests:
-                    self._line_up(journey, sampler)
+                    sampler.line_up(journey)
         else:
             self._give_up([journey.sample.request for journey in early], _why_not_open(opening))
-
-    def _line_up(self, journey: Journey, sampler: Sampler) -> None:
-        sampler.line_up(journey, partial(self._begin, journey, sampler))
 
     async def _opened(self, opening: asyncio.Task[Session] | None) -> Session:
         """The session, once it is open; whoever waits shares its failure."""

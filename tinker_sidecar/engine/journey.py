@@ -32,6 +32,10 @@ PROMPT_TOKENS, COMPLETION_TOKENS, SENT_BYTES, RECEIVED_BYTES = range(6, 10)
 """Where these are among a journey's figures, behind the seconds in each stage."""
 
 
+_NO_FIGURES: list[float] = []
+"""Never changed: of a hundred thousand that wait none needs a list of its own."""
+
+
 class Journey:
     """What is known of a request from the moment the engine has it: `sample`, which asks for `spec`.
 
@@ -65,8 +69,8 @@ class Journey:
         """When it entered the stage that it is in, by `monotonic`."""
         self.began = sample.submitted_at or now
         """When the program called `sample`: the clock is the machine's, so other processes' times compare."""
-        self.figures = [max(0.0, now - self.began), 0.0, 0.0, 0.0, 0.0, 0.0, spec.prompt_tokens, 0, 0, 0]
-        """Seconds in each stage that it has left; and then amounts."""
+        self.figures = _NO_FIGURES
+        """Seconds in each stage that it has left; and then amounts. There are none before it has left one."""
         self.visits = array("d", (CLIENT, self.began, LIMITS, now)) if keeps_visits else None
         """Each stage and when it was entered, by turns, if somebody draws that. To the garbage collector,
         which runs the more often the more objects there are, an array is one, however much is in it."""
@@ -74,6 +78,9 @@ class Journey:
     def enter(self, stage: int, at: float | None = None) -> None:
         """It goes on to `stage`, which it may have been in before, or ends: now, or that was `at` a time."""
         now = monotonic() if at is None else max(at, self.since)
+        if self.figures is _NO_FIGURES:
+            in_client = max(0.0, self.since - self.began)
+            self.figures = [in_client, 0.0, 0.0, 0.0, 0.0, 0.0, self.spec.prompt_tokens, 0, 0, 0]
         waited = now - self.since
         if self._clock is not None and (late := self._clock.lateness(self.since, now)):
             # It was ready for the program all the while, as far as anybody can tell.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from functools import partial
+from typing import Any, TypeVarTuple
 
 __all__ = ["Line"]
 
@@ -13,12 +13,11 @@ _IN_A_ROW = 16
 """As many as are often asked for together: the results of those that are sent together come together, and one
 poll tells of them."""
 
-Begin = Callable[[], bool]
-"""Begins something, or returns False if nobody wants that any more."""
+_Ts = TypeVarTuple("_Ts")
 
 
 class Line:
-    """Lets in as many as `at_once()` says, or else `most`. The others wait as functions, not as tasks.
+    """Lets in as many as `at_once()` says, or else `most`. The others do not wait as tasks.
 
     Programs take turns. So do those who have a line of their own within a program, with a few in a row: who
     comes with one thing does not wait for somebody's ten thousand.
@@ -41,10 +40,11 @@ class Line:
         """How many may be inside by now."""
         return self._most if self._at_once is None else min(self._most, self._at_once() + self._resting)
 
-    def join(self, begin: Begin, program: int = 0, whose: Hashable = None) -> None:
-        """Have `begin` called when its turn comes, now or later, in `whose` line of that `program`.
+    def join(self, program: int, whose: Hashable, begin: Callable[[*_Ts], bool], *args: *_Ts) -> None:
+        """Have `begin(*args)` called when its turn comes, now or later, in `whose` line of that `program`.
 
-        If it does not return False there is to be a `leave`.
+        It begins something, and then there is to be a `leave`; or it returns False, if nobody wants that any
+        more.
         """
         lines = self._programs.get(program)
         if lines is None:
@@ -52,7 +52,7 @@ class Line:
         line = lines.get(whose)
         if line is None:
             line = lines[whose] = deque()
-        line.append(begin)
+        line.append((begin, *args))
         self.waiting += 1
         if self.waiting == 1:
             self._let_in()
@@ -76,7 +76,7 @@ class Line:
     async def enter(self, program: int = 0, whose: Hashable = None) -> None:
         """Wait until it is our turn; to be followed by a `leave`."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.join(partial(_grant, turn), program, whose)
+        self.join(program, whose, _grant, turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -92,7 +92,8 @@ class Line:
             has_begun = False
             while line and not has_begun:  # What nobody wants any more takes no turn.
                 self.waiting -= 1
-                has_begun = line.popleft()()
+                begin, *args = line.popleft()
+                has_begun = begin(*args)
             self.inside += has_begun
             lines.in_a_row += has_begun
             if not line:
@@ -107,7 +108,7 @@ class Line:
                 self._programs.move_to_end(program)
 
 
-class _Lines(OrderedDict[Hashable, "deque[Begin]"]):
+class _Lines(OrderedDict[Hashable, "deque[tuple[Any, ...]]"]):
     """Those of one program, by whose they are: the one whose turn it is in front."""
 
     in_a_row = 0

@@ -65,6 +65,9 @@ class _SamplerRecord(msgspec.Struct):
     base_model: str | None = None
 
 
+Begin = Callable[[Journey, "Sampler"], bool]
+"""Begins with a request, unless nobody wants it any more."""
+
 OnStuck = Callable[[Collection[int], Failure], None]
 """Hears which requests seem to be stuck, and how they fail."""
 
@@ -78,7 +81,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 async def open_sampler(
-    session: Session, opening: OpenSampler, observer: QueueObserver, on_stuck: OnStuck
+    session: Session, opening: OpenSampler, observer: QueueObserver, begin: Begin, on_stuck: OnStuck
 ) -> Sampler:
     """Create the sampling session that `opening` asks for, or attach to the one it names."""
     sampling_session_id = opening.sampling_session_id
@@ -100,7 +103,7 @@ async def open_sampler(
     if base_model is None:
         base_model = await _base_model(session, sampling_session_id)
     info = SamplerInfo(sampling_session_id, base_model, clone, shift)
-    return Sampler(session, info, opening.retry, observer, on_stuck)
+    return Sampler(session, info, opening.retry, observer, begin, on_stuck)
 
 
 async def _clone_of_a_copy(
@@ -153,8 +156,9 @@ def _is_excused(session: Session, policy: RetryPolicy, *, detects_stuck: bool) -
 class Sampler:
     """Sends requests of one sampling session and waits for their results.
 
-    `observer` hears of the server's queue: its state and the reason the server gives. `on_stuck` is to end
-    all requests here, if they seem to be stuck.
+    `observer` hears of the server's queue: its state and the reason the server gives. `begin` is called when
+    it is a request's turn, and calls `sample`. `on_stuck` is to end all requests here, if they seem to be
+    stuck.
     """
 
     def __init__(
@@ -163,6 +167,7 @@ class Sampler:
         info: SamplerInfo,
         retry: Retry,
         observer: QueueObserver,
+        begin: Begin,
         on_stuck: OnStuck,
     ) -> None:
         self.info = info
@@ -181,6 +186,7 @@ class Sampler:
             {Action.AWAIT_PAYMENT: session.billing.wait},
         )
         self._observer = observer
+        self._begin = begin
         self._seq_id_base = info.clone * CLONE_BLOCK
         self._first_seq_id = self._seq_id_base + info.shift
         self._likes = info.sampling_session_id, retry
@@ -199,6 +205,7 @@ class Sampler:
         detects_stuck = retry.enable_stuck_detection and session.flags.sample_enable_stuck_detection
         self._stuck_detector = StuckDetector(
             info.sampling_session_id,
+            self._first_seq_id,
             retry.progress_timeout,
             session.reminders,
             partial(_is_excused, session, self._policy, detects_stuck=detects_stuck),
@@ -221,31 +228,27 @@ class Sampler:
             )
         self._stuck_detector.close()
 
-    def line_up(self, journey: Journey, begin: Callable[[], bool]) -> None:
-        """Have `begin` called when it is the turn of the request on `journey`, to call `sample`.
-
-        It returns False if nobody wants the result any more.
-        """
-        journey.sampling_session_id, journey.ledger = self.info.sampling_session_id, self.ledger
-        ledger = self.ledger
+    def line_up(self, journey: Journey) -> None:
+        """Have the request on `journey` begin when it is its turn."""
+        ledger = journey.ledger = self.ledger
+        journey.sampling_session_id = self.info.sampling_session_id
         if journey.since >= ledger.turns_at:
             ledger.turn(journey.since)
         ledger.page.submitted += 1
-        sample = journey.sample
-        self._stuck_detector.begin(sample.request, self._first_seq_id + sample.offset)
+        self._stuck_detector.begin(journey)
         if self._slots is None:
-            self.session.dispatches.join(begin, self._program, self)
+            self.session.dispatches.join(self._program, self, self._begin, journey, self)
         else:
-            self._slots.join(partial(self._has_slot, sample.request, begin))
+            self._slots.join(0, None, self._has_slot, journey)
 
-    def _has_slot(self, request: int, begin: Callable[[], bool]) -> bool:
-        if not self._stuck_detector.is_pending(request):
+    def _has_slot(self, journey: Journey) -> bool:
+        if not self._stuck_detector.is_pending(journey.sample.request):
             return False  # It has been given up.
-        self.session.dispatches.join(partial(self._has_both, begin), self._program, self)
+        self.session.dispatches.join(self._program, self, self._has_both, journey)
         return True
 
-    def _has_both(self, begin: Callable[[], bool]) -> bool:
-        if begin():
+    def _has_both(self, journey: Journey) -> bool:
+        if self._begin(journey, self):
             return True
         # Later, as the next one may be given up, too, and so on.
         assert self._slots is not None
@@ -317,7 +320,6 @@ class Sampler:
         try:
             # Now, not before: the bodies of all that wait would be most of their memory.
             body = journey.spec.body(self.info.sampling_session_id, seq_id)
-            journey.figures[SENT_BYTES] += len(body)
             held = await session.prompt_bytes.take(len(body))
             started = monotonic()
             try:
@@ -413,6 +415,7 @@ class Sampler:
             finally:
                 self.session.dispatches.go_on()
         journey.enter(SUBMIT)
+        journey.figures[SENT_BYTES] += len(body)
         poller = self._poller
         # The poll is to be there in time for a result that is quick.
         ticket = poller.coming() if poller is not None else 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from time import monotonic
 
 from tinker_sidecar.engine.failures import connection_error
+from tinker_sidecar.engine.journey import Journey
 from tinker_sidecar.engine.reminders import Reminders
 from tinker_sidecar.ipc.protocol import Failure
 
@@ -25,6 +26,7 @@ class StuckDetector:
 
     __slots__ = (
         "_excused",
+        "_first_seq_id",
         "_is_watching",
         "_last_progress",
         "_on_stuck",
@@ -38,6 +40,7 @@ class StuckDetector:
     def __init__(
         self,
         sampling_session_id: str,
+        first_seq_id: int,
         timeout: float,
         reminders: Reminders,
         excused: Callable[[], bool],
@@ -45,24 +48,23 @@ class StuckDetector:
         on_stuck: Callable[[Collection[int], Failure], None],
     ) -> None:
         self._sampling_session_id = sampling_session_id
+        self._first_seq_id = first_seq_id
         self._excused = excused
         self._trouble = trouble
         self._on_stuck = on_stuck
         self._timeout = timeout
-        self._pending: dict[int, tuple[int, float]] = {}
-        """By the request's number at the client: that at the server, and since when."""
+        self._pending: dict[int, Journey] = {}
         self._last_progress = 0.0
         self._reminders = reminders
         self._is_watching = False
 
-    def begin(self, request: int, seq_id: int) -> None:
-        """That `request`, which the server calls `seq_id`, is pending until `end`."""
-        now = monotonic()
+    def begin(self, journey: Journey) -> None:
+        """That request is pending until `end`."""
         if not self._pending:
-            self._last_progress = now
-        self._pending[request] = (seq_id, now)
+            self._last_progress = monotonic()
+        self._pending[journey.sample.request] = journey
         if not self._is_watching:
-            self._watch(now + self._timeout)
+            self._watch(self._last_progress + self._timeout)
 
     def progressed(self) -> None:
         """One of them has a result."""
@@ -103,7 +105,10 @@ class StuckDetector:
     def _message(self) -> str:
         now = monotonic()
         pending = list(self._pending.values())
-        named = ", ".join(f"{seq_id} ({now - since:.0f} s)" for seq_id, since in pending[:_NAMED])
+        named = ", ".join(
+            f"{self._first_seq_id + journey.sample.offset} ({now - journey.began:.0f} s)"
+            for journey in pending[:_NAMED]
+        )
         more = f" and {len(pending) - _NAMED} more" if len(pending) > _NAMED else ""
         return (
             f"no request of {self._sampling_session_id} has finished for {self._timeout:.0f} s "
