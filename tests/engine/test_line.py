@@ -113,7 +113,7 @@ async def test_a_limit_that_has_grown_is_used() -> None:
 async def test_who_waits_as_a_task_stands_in_the_same_line() -> None:
     door = Door(1)
     door.join(0)
-    entering = asyncio.create_task(door.line.enter())
+    entering = asyncio.create_task(door.line.enter(0, ""))
     await asyncio.sleep(0)
     door.join(1)
     door.line.leave()
@@ -127,7 +127,7 @@ async def test_who_waits_as_a_task_stands_in_the_same_line() -> None:
 async def test_a_task_that_is_cancelled_leaves_its_place(has_its_turn: bool) -> None:
     door = Door(1)
     door.join(0)
-    entering = asyncio.create_task(door.line.enter())
+    entering = asyncio.create_task(door.line.enter(0, ""))
     await asyncio.sleep(0)
     if has_its_turn:
         door.line.leave()

@@ -73,7 +73,7 @@ class Line:
         """Somebody rests no more."""
         self._resting -= 1
 
-    async def enter(self, program: int = 0, whose: Hashable = None) -> None:
+    async def enter(self, program: int, whose: Hashable) -> None:
         """Wait until it is our turn; to be followed by a `leave`."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.join(program, whose, _grant, turn)
