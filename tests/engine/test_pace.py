@@ -16,18 +16,28 @@ async def open_one(pace: Pace, *, is_last: bool) -> float:
     return monotonic()
 
 
-def most_at_once(answer: Callable[[], Awaitable[object]], *, requests: int, answered: bool = True) -> int:
-    """The most that were open at once, of `requests` that come together."""
+def most_at_once(
+    answer: Callable[[], Awaitable[object]],
+    *,
+    requests: int,
+    answered: bool = True,
+    then: Callable[[], Awaitable[object]] | None = None,
+) -> int:
+    """The most that were open at once, of `requests` that come together, each followed by one of `then`."""
     now = most = 0
 
     async def ask(pace: Pace) -> None:
         nonlocal now, most
-        asked_at = await open_one(pace, is_last=False)
+        asked_at = await open_one(pace, is_last=True)
         now += 1
         most = max(most, now)
         await answer()
         now -= 1
-        pace.leave(asked_at, answered=answered)
+        pace.leave("asample", asked_at, answered=answered)
+        if then is not None:
+            asked_at = await open_one(pace, is_last=False)
+            await then()
+            pace.leave("retrieve_future", asked_at, answered=True)
 
     async def ask_all() -> None:
         pace = Pace()
@@ -51,6 +61,11 @@ def test_a_far_server_gets_many() -> None:
     assert most_at_once(lambda: asyncio.sleep(0.2), requests=1500) == 400
 
 
+def test_quick_results_make_no_slow_submissions_near() -> None:
+    most = most_at_once(lambda: asyncio.sleep(0.2), requests=1500, then=lambda: asyncio.sleep(0))
+    assert most == 400
+
+
 def test_a_refusal_tells_no_distance() -> None:
     assert most_at_once(lambda: asyncio.sleep(0.1), requests=40, answered=False) == 8
 
@@ -62,7 +77,7 @@ def test_what_finishes_something_goes_before_what_begins() -> None:
         asked_at = await open_one(pace, is_last=is_last)
         order.append(name)
         await asyncio.sleep(0)
-        pace.leave(asked_at, answered=False)
+        pace.leave("asample", asked_at, answered=False)
 
     async def ask_all() -> None:
         pace = Pace()

@@ -245,7 +245,7 @@ class Http:
             if asked_at is not None and is_quick:
                 outage.asked -= 1
             if pace is not None and asked_at is not None:
-                pace.leave(asked_at, answered=answered)
+                pace.leave(route, asked_at, answered=answered)
                 if not pace.waiting:
                     self.turns.hand_out()
             if room is not None:

@@ -19,7 +19,8 @@ class Pace(Budget):
     one more hundred costs nothing; beyond that they do cost, as each has a connection of its own in HTTP/1.
     How far away the server is shows while few requests are open: with many, even the fastest answer has
     queued behind others, which would ask for more still. So it is measured with few, and again every half
-    minute.
+    minute. A server may need longer to take a request than to hand out a result, so each route has a fastest
+    answer of its own, and counts as often as it was answered.
     """
 
     _RATE = 10_000.0
@@ -36,24 +37,29 @@ class Pace(Budget):
         self.needed = self._MEASURING
         """How many open requests keep the server busy, but for what one waits for another here."""
         self._since = monotonic()
-        self._fastest = float("inf")
         self._seen = 0
+        self._fastest: dict[str, tuple[float, int]] = {}
+        """By route: the seconds of its fastest answer, and how many it has given."""
 
     def at_once(self) -> int:
         """How many may want to be open: no fewer while the distance is measured with a few."""
         return max(self._least, self.size)
 
-    def leave(self, asked_at: float, *, answered: bool) -> None:
-        """Make room; `answered` if the time since `asked_at` tells how long the server takes."""
+    def leave(self, route: str, asked_at: float, *, answered: bool) -> None:
+        """Make room; `answered` if the time since `asked_at` tells how long the server takes for `route`."""
         now = monotonic()
         if answered and asked_at >= self._since:
-            self._fastest = min(self._fastest, now - asked_at)
+            took = now - asked_at
+            fastest, answers = self._fastest.get(route, (took, 0))
+            self._fastest[route] = min(fastest, took), answers + 1
             self._seen += 1
             if self._seen >= 2 * self._MEASURING:
                 few = min(self._FEW, self._least)
-                self.needed = min(self._MOST, max(few, round(self._RATE * self._fastest)))
+                seconds = sum(fastest * answers for fastest, answers in self._fastest.values()) / self._seen
+                self.needed = min(self._MOST, max(few, round(self._RATE * seconds)))
                 self.size = max(self._least, self.needed)
         if now - self._since > self._EVERY:
             self.size = self.needed = self._MEASURING
-            self._since, self._fastest, self._seen = now, float("inf"), 0
+            self._since, self._seen = now, 0
+            self._fastest.clear()
         self.give_back(1)
