@@ -29,8 +29,6 @@ from rich.table import Table
 
 MODES = ("sync", "async")
 IN_FLIGHT = 512
-LONG = 3.0
-"""Seconds: long enough a run to tell."""
 ELSEWHERE = "in another process"
 
 
@@ -84,7 +82,7 @@ def modes(benchmark: Benchmark) -> tuple[str, ...]:
 
 
 def measure(benchmark: Benchmark, worker: Worker, peer: Peer, point: Point) -> None:
-    """A run of about three seconds, and of a whole burst."""
+    """A run of about the seconds that tell something, and of a whole burst."""
     hogs = point.hogs if point.hogs_are != ELSEWHERE else 0
 
     def run(samples: int) -> Figures | None:
@@ -92,13 +90,18 @@ def measure(benchmark: Benchmark, worker: Worker, peer: Peer, point: Point) -> N
         return benchmark.ask(worker, "throughput", **settings)
 
     if pace := benchmark.runs.median(peer, point, "samples_per_s"):
-        figures = run(max(fewest(benchmark, peer, point), int(pace * LONG)))
+        figures = run(max(fewest(benchmark, peer, point), int(pace * seconds_of(point))))
     else:
         figures = run(fewest(benchmark, peer, point))
-        if figures and figures["seconds"] < LONG / 2 and not benchmark.quick:
-            figures = run(max(IN_FLIGHT, int(figures["samples_per_s"] * LONG)))
+        if figures and figures["seconds"] < seconds_of(point) / 2 and not benchmark.quick:
+            figures = run(max(IN_FLIGHT, int(figures["samples_per_s"] * seconds_of(point))))
     if figures:
         benchmark.runs.add(peer, point, figures)
+
+
+def seconds_of(point: Point) -> float:
+    """How long a run tells something: with 16 hogs a burst may take a second, and three are hardly more."""
+    return 10.0 if point.hogs > 4 else 3.0
 
 
 def fewest(benchmark: Benchmark, peer: Peer, point: Point) -> int:

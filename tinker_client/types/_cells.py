@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Sequence
@@ -78,15 +79,21 @@ def float32_list(cells: memoryview | bytes) -> list[float]:
 
 
 def int32_array(cells: memoryview) -> npt.NDArray[np.int32]:
-    from tinker_client.types._numpy import np
-
-    return np.frombuffer(cells, dtype=np.int32).copy()
+    np = _numpy()
+    return np.frombuffer(cells, np.int32).copy()  # type: ignore[no-any-return]  # `_numpy` is untyped.
 
 
 def float32_array(cells: memoryview) -> npt.NDArray[np.float32]:
+    np = _numpy()
+    return np.frombuffer(cells, np.float32).copy()  # type: ignore[no-any-return]  # `_numpy` is untyped.
+
+
+@functools.cache
+def _numpy() -> Any:
+    """The module. An `import` in the function that uses it takes longer than to make an array."""
     from tinker_client.types._numpy import np
 
-    return np.frombuffer(cells, dtype=np.float32).copy()
+    return np
 
 
 def count_cells(name: str, cells: memoryview, size: int = 4) -> int:
