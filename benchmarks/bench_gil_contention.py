@@ -82,7 +82,7 @@ def modes(benchmark: Benchmark) -> tuple[str, ...]:
 
 
 def measure(benchmark: Benchmark, worker: Worker, peer: Peer, point: Point) -> None:
-    """A run of about the seconds that tell something, and of a whole burst."""
+    """A run of about `seconds_of(point)`, and of a whole burst."""
     hogs = point.hogs if point.hogs_are != ELSEWHERE else 0
 
     def run(samples: int) -> Figures | None:
@@ -100,7 +100,7 @@ def measure(benchmark: Benchmark, worker: Worker, peer: Peer, point: Point) -> N
 
 
 def seconds_of(point: Point) -> float:
-    """How long a run tells something: with 16 hogs a burst may take a second, and three are hardly more."""
+    """How long a run tells something: among more than four hogs a burst may take a second."""
     return 10.0 if point.hogs > 4 else 3.0
 
 

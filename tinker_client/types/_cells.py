@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
@@ -79,21 +79,19 @@ def float32_list(cells: memoryview | bytes) -> list[float]:
 
 
 def int32_array(cells: memoryview) -> npt.NDArray[np.int32]:
-    np = _numpy()
-    return np.frombuffer(cells, np.int32).copy()  # type: ignore[no-any-return]  # `_numpy` is untyped.
+    return _from_buffer()(cells, "i4").copy()
 
 
 def float32_array(cells: memoryview) -> npt.NDArray[np.float32]:
-    np = _numpy()
-    return np.frombuffer(cells, np.float32).copy()  # type: ignore[no-any-return]  # `_numpy` is untyped.
+    return _from_buffer()(cells, "f4").copy()
 
 
 @functools.cache
-def _numpy() -> Any:
-    """The module. An `import` in the function that uses it takes longer than to make an array."""
+def _from_buffer() -> Callable[[memoryview, str], npt.NDArray[Any]]:
+    """numpy's, kept: to import it by name takes longer than to make an array."""
     from tinker_client.types._numpy import np
 
-    return np
+    return np.frombuffer
 
 
 def count_cells(name: str, cells: memoryview, size: int = 4) -> int:

@@ -55,7 +55,7 @@ class Pace(Budget):
             self._seen += 1
             if self._seen >= 2 * self._MEASURING:
                 few = min(self._FEW, self._least)
-                seconds = sum(fastest * answers for fastest, answers in self._fastest.values()) / self._seen
+                seconds = sum(best * count for best, count in self._fastest.values()) / self._seen
                 self.needed = min(self._MOST, max(few, round(self._RATE * seconds)))
                 self.size = max(self._least, self.needed)
         if now - self._since > self._EVERY:
