@@ -225,7 +225,18 @@ def bars(benchmark: Benchmark) -> list[Bar]:
                 more = at - before if at is not None and before is not None else None
                 bar = f"{peer.name}, {MOST:,} samplers, {when} for {REST:.0f} s: {what} more than at first"
                 result.append(at_most(bar, wanted, more))
+        what = f"{peer.name}, {MOST:,} samplers, closed for {REST:.0f} s: part of their memory given back"
+        result.append(at_least(what, 0.9, given_back(benchmark, peer)))
     return result
+
+
+def given_back(benchmark: Benchmark, peer: Peer) -> float | None:
+    """Of what the program and its sidecar had more at the peak than before the first request: 1 is all."""
+    when = ("first", "peak", "closed")
+    first, peak, closed = (benchmark.runs.median(peer, ALL, f"{moment}_memory_mb") for moment in when)
+    if first is None or peak is None or closed is None:
+        return None
+    return (peak - closed) / (peak - first)
 
 
 def plot(benchmark: Benchmark, peers: list[Peer], points: list[Point]) -> None:

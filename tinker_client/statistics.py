@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinker_client.config import subprocess_sampling
 from tinker_client.connection.backend import Backend
-from tinker_client.connection.backends import get_backend, running_backends
+from tinker_client.connection.backends import get_backend, latest_backends
 from tinker_client.connection.inspecting import ask_for_stats
 from tinker_client.official.installing import installed
 from tinker_sidecar import __version__
@@ -52,9 +52,9 @@ def status() -> str:
 
 def _backend() -> Backend:
     """That of the engine in a sidecar, if there is one; of one in this process, if there is none anywhere."""
-    running = running_backends()
-    if running:
-        return max(running, key=lambda backend: backend.is_sidecar)
+    latest = latest_backends()
+    if latest:
+        return max(latest, key=lambda backend: backend.is_sidecar)
     return get_backend(sidecar=subprocess_sampling())
 
 

@@ -99,7 +99,7 @@ def test_all_of_it_arrives(recorder: Recorder, host: str) -> None:
             assert telemetry.log_exception_sync(error)  # type: ignore[arg-type]  # the point
         assert asyncio.run(telemetry.log_exception(UnprintableError()))
         if host == "in_process":  # An event that the engine itself cannot write.
-            service_client._session._log_telemetry({"event": "GENERIC_EVENT", "half": "\ud83d"})
+            telemetry._send({"event": "GENERIC_EVENT", "half": "\ud83d"})
         assert telemetry.log("step", {"step": Step(1, 0.5), "tokens": [1, 2], "when": None})
         wait_until(lambda: any(event.get("event_name") == "step" for event in events(recorder)))
 

@@ -37,6 +37,8 @@ __all__ = ["Backend"]
 logger = logging.getLogger(__name__)
 
 _WARN_EVERY = 60.0
+UNUSED = 20.0
+"""Seconds without anything open after which a sidecar ends."""
 
 
 class Opened(Protocol):
@@ -73,6 +75,8 @@ class Backend(Hosted):
         self._full_since: float | None = None
         """Since when there has been no room, if somebody has been told."""
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
+        self._used_at: float | None = None
+        """When this host was last seen in use; None: not yet, as it was started in advance."""
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
         """The host that a loop last began to read for, and that loop."""
         self._switch_interval = SwitchInterval()
@@ -149,6 +153,7 @@ class Backend(Hosted):
     def opened(self, opened: Opened) -> None:
         """`opened` is open, for as long as anybody has it. Under the lock."""
         self._opened.add(opened)
+        self._used_at = monotonic()
 
     def closed(self, opened: Opened) -> None:
         """`opened` is open no more."""
@@ -254,6 +259,16 @@ class Backend(Hosted):
     def _is_in_use(self) -> bool:
         return bool(self._opened or self._in_flight.futures or self._calls)
 
+    def is_unused(self) -> bool:
+        """Whether its host was used, and nothing has been open or unanswered for a while.
+
+        One that shows itself or writes things down is always in use.
+        """
+        watching, now = self.watching, monotonic()
+        if self._opened or self._in_flight.futures or watching.metrics or watching.trace or watching.record:
+            self._used_at = now
+        return self._used_at is not None and now - self._used_at > UNUSED
+
     @property
     def unanswered(self) -> int:
         """How many requests have no answer."""
@@ -269,7 +284,7 @@ class Backend(Hosted):
         self.has_fallen_back = False
 
     def _tell(self, host: Host) -> None:
-        self._last_spec = None
+        self._last_spec = self._used_at = None
         self._events_of = 0
         # Ids are given in turn, so in their order things are asked for as they were at first, a session
         # before its samplers.

@@ -16,7 +16,7 @@ from tinker_client.connection.backend import Backend
 from tinker_client.connection.hosting import Host
 from tinker_client.errors import SidecarStartupError
 
-__all__ = ["Backend", "fork_count", "get_backend", "running_backends", "shutdown"]
+__all__ = ["Backend", "fork_count", "get_backend", "latest_backends", "shutdown"]
 
 _CALLBACKS_TIMEOUT = 1.0
 """Seconds that callbacks get at the interpreter's exit."""
@@ -47,10 +47,12 @@ def get_backend(*, sidecar: SubprocessSampling | None) -> Backend:
         return backend
 
 
-def running_backends() -> list[Backend]:
-    """Those of this process that have an engine, or will in a moment."""
+def latest_backends() -> list[Backend]:
+    """Those that have an engine, or will in a moment; if none has, those that had until it was unused."""
     with _lock:
-        return [backend for backend in _backends.values() if backend.is_running or backend.is_starting]
+        backends = list(_backends.values())
+    running = [backend for backend in backends if backend.is_running or backend.is_starting]
+    return running or [backend for backend in backends if backend.past is not None]
 
 
 def fork_count() -> int:

@@ -33,6 +33,8 @@ _HEAD_START = 20
 """Milliseconds that event loops get to read what came before the receiving thread does it for them."""
 _TURN = 1000
 """Milliseconds that any wait takes before it looks around."""
+_LOOK_EVERY = 1.0
+"""Seconds between looks at what else there is to see."""
 _END_TIMEOUT = 5.0
 """Seconds that the receiving thread gets to end: it may wait for what the thread that waits for it holds."""
 
@@ -42,7 +44,7 @@ class Channel:
 
     `deliver` is called with each batch, and returns what `Ack.is_awaited` says. `closed` is called once, in
     the end, on the receiving thread: with None when `exit_fd` says that the sidecar has exited, or with what
-    makes it useless.
+    makes it useless. `look` is called there every second or so.
 
     Sending costs no GIL hand-off (see `tinker_sidecar.ipc.sockets`), and receiving costs one a batch, that of
     whoever waits: a thread that blocks on a future reads the socket itself, and so does an event loop
@@ -60,11 +62,13 @@ class Channel:
         deliver: Callable[[Batch], bool],
         closed: Callable[[SidecarIPCError | None], None],
         give_up: Callable[[], None],
+        look: Callable[[], None],
     ) -> None:
         self._exit_fd = exit_fd
         self._deliver = deliver
         self._closed = closed
         self._give_up = give_up
+        self._look = look
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Batch).decode
         # Two roles that one thread has at a time. They are plain attributes and not locks: Ctrl-C may come
@@ -161,6 +165,7 @@ class Channel:
         exited = select.poll()
         exited.register(self._exit_fd, select.POLLIN)
         reader, taken = self._reader, self._taken
+        looks_at = monotonic() + _LOOK_EVERY
         while (ring := self._doorbell.wait(_TURN)) is not Ring.EXIT:
             if ring is Ring.RESULTS and self._loops:
                 exited.poll(_HEAD_START)  # Event loops have heard it, too, and may read it.
@@ -172,6 +177,9 @@ class Channel:
             self._read()
             if self._poller is None:
                 self._doorbell.unmute()
+            if monotonic() >= looks_at:
+                looks_at = monotonic() + _LOOK_EVERY
+                self._look()
 
     def _dismiss(self, reader: int | None) -> None:
         """Have another go on in place of `reader`, which may wait for just what it has to deliver."""

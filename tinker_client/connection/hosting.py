@@ -20,6 +20,8 @@ from tinker_sidecar.ipc.protocol import Message
 if TYPE_CHECKING:
     import asyncio
 
+    from tinker_sidecar.ipc.stats import Traffic
+
 __all__ = ["Host", "Hosted"]
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,10 @@ class Hosted:
         self._at_exit = False
         self._death: str | None = None
         """How the last host died, until another runs."""
+        self.past: Traffic | None = None
+        """What went through hosts that have ended for want of use."""
+        self._has_retired = False
+        """Whether the last host has ended so, and no other is started."""
 
     @property
     def pid(self) -> int | None:
@@ -139,6 +145,11 @@ class Hosted:
             if launch is not None and not runs_event_loop():
                 launch.result()
 
+    def start_again(self) -> None:
+        """Have a host if it has ended for want of use since `start`. Under the lock."""
+        if self._has_retired:
+            self._begin_launch()
+
     def died(self, host: Host, error: SidecarError) -> None:
         """The host is gone: another takes over, and if none can, whoever waits gets the error."""
         with self.lock:
@@ -173,6 +184,7 @@ class Hosted:
         # Last, so that Ctrl-C before it leaves things as they were: the thread then finds that `_launch` is
         # not the start that it stands for, and ends.
         self.generation, self._launch = generation, launch
+        self._has_retired = False
 
     def _finish_launch(self, launch: InterruptibleFuture[None]) -> None:
         """Start the host that `launch` stands for, and tell it all that is open and unanswered.
@@ -237,6 +249,16 @@ class Hosted:
 
     # Ending
 
+    def retire(self, host: Host, traffic: Traffic) -> bool:
+        """Let go of `host` unless it is needed; `traffic` went through it. The next use starts another."""
+        with self.lock:
+            if self._host is not host or self._is_in_use():
+                return False
+            self._host = self.generation = None
+            self.past = traffic if self.past is None else self.past + traffic
+            self._has_retired = True
+            return True
+
     def close(self, *, at_exit: bool = False) -> None:
         """Stop the host and fail what is pending.
 
@@ -246,7 +268,8 @@ class Hosted:
         """
         with self.lock:
             host, launch = self._host, self._launch
-            self._host = self._launch = self.generation = self._death = None
+            self._host = self._launch = self.generation = self._death = self.past = None
+            self._has_retired = False
             self._restarts = Restarts()
             self._at_exit = at_exit
             if not at_exit:

@@ -13,13 +13,14 @@ import msgspec
 
 from tinker_client.connection.backend import Backend
 from tinker_client.errors import TinkerError
+from tinker_client.futures import InterruptibleFuture
 from tinker_client.running_loop import runs_event_loop
 from tinker_client.types._checks import as_int
 from tinker_sidecar import __version__
 from tinker_sidecar.ipc.protocol import Inspect, Message
 from tinker_sidecar.ipc.stats import ProcessStats, Stats, Traffic
 
-__all__ = ["ask_for_request_id", "ask_for_stats"]
+__all__ = ["ask_for_request_id", "ask_for_stats", "ask_for_traffic", "traffic_of"]
 
 _PATIENCE = 2.0
 """Seconds until an engine counts as one that does not answer: it does so at once."""
@@ -31,6 +32,8 @@ class _Past:
     """What an engine has said last."""
 
     stats: Stats | None = None
+    before: Traffic | None = None
+    """What had gone through engines before that one."""
     silent_since: float | None = None
     """When it was first asked without an answer, by `monotonic`."""
 
@@ -48,7 +51,7 @@ def ask_for_request_id(backend: Backend, request: int) -> str | None:
     """
     patience = _PATIENCE_ON_A_LOOP if runs_event_loop() else _PATIENCE
     try:
-        answer: str | None = _ask(backend, "request_id", request, patience=patience)
+        answer: str | None = _asked(backend, "request_id", request).result(patience)
     except (TinkerError, TimeoutError):
         return None
     return answer
@@ -63,43 +66,58 @@ def ask_for_stats(backend: Backend, sampler: int, most_requests: int) -> Stats:
     """
     most_requests = as_int("most_requests", most_requests, "an int, 0 or more", (0, 2**31 - 1))
     past = _pasts.setdefault(backend, _Past())
+    # Before the question: while that is unanswered the engine does not end.
+    before = None if sampler else backend.past
     asked_at = monotonic()
     try:
         if backend.is_starting:
             raise TimeoutError  # It could not answer before it runs.
-        answer = _ask(backend, "stats", sampler, most_requests) if backend.is_running else None
+        answer = None
+        if backend.is_running:
+            answer = _asked(backend, "stats", sampler, most_requests).result(_PATIENCE)
     except (TinkerError, TimeoutError):
         if past.silent_since is None:
             past.silent_since = asked_at
-        stats = past.stats or _nothing(backend)
-        return _completed(stats, backend, silent_for=monotonic() - past.silent_since)
+        stats = (past.stats if past.before is before else None) or _nothing(backend)
+        return _completed(stats, backend, before, silent_for=monotonic() - past.silent_since)
     past.silent_since = None
     if answer is None:
-        return _completed(_nothing(backend), backend, silent_for=0.0)
+        before = None if sampler else backend.past  # It may have ended since.
+        return _completed(_nothing(backend), backend, before, silent_for=0.0)
     stats = msgspec.convert(answer, Stats)
     if not sampler:
-        past.stats = stats
-    return _completed(stats, backend, silent_for=0.0)
+        past.stats, past.before = stats, before
+    return _completed(stats, backend, before, silent_for=0.0)
 
 
-def _ask(
-    backend: Backend,
-    what: Literal["stats", "request_id"],
-    number: int,
-    most_requests: int = 0,
-    patience: float = _PATIENCE,
-) -> Any:
-    return backend.call(partial(_message, what, number, most_requests)).result(patience)
+def ask_for_traffic(backend: Backend) -> InterruptibleFuture[Any]:
+    """What went through its engine, for `traffic_of`. Raises `SidecarError`."""
+    return _asked(backend, "stats", 0)
+
+
+def traffic_of(answer: Any) -> Traffic:
+    """What has gone through an engine since its start."""
+    return msgspec.convert(answer, Stats).since_start
+
+
+def _asked(
+    backend: Backend, what: Literal["stats", "request_id"], number: int, most_requests: int = 0
+) -> InterruptibleFuture[Any]:
+    return backend.call(partial(_message, what, number, most_requests))
 
 
 def _message(what: Literal["stats", "request_id"], number: int, most_requests: int, call: int) -> Message:
     return Inspect(call, what, number, most_requests)
 
 
-def _completed(stats: Stats, backend: Backend, *, silent_for: float) -> Stats:
+def _completed(stats: Stats, backend: Backend, before: Traffic | None, *, silent_for: float) -> Stats:
     """With what is known on this side."""
     return msgspec.structs.replace(
-        stats, restarts=backend.restarts, held_back=backend.held_back, silent_for=silent_for
+        stats,
+        since_start=stats.since_start if before is None else before + stats.since_start,
+        restarts=backend.restarts,
+        held_back=backend.held_back,
+        silent_for=silent_for,
     )
 
 

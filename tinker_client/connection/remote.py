@@ -70,6 +70,7 @@ class _Remote(Generic[Info]):
         return self._info
 
     def _open(self) -> None:
+        self.backend.start_again()
         self._take_up()
         self._info = self.backend.call(self._opening)
         self.backend.opened(self)
@@ -93,7 +94,9 @@ class RemoteSession(_Remote[SessionInfo]):
         self._config = settings.resolve()
         self.sampler_seq_ids = itertools.count()
         self.samplers: weakref.WeakSet[RemoteSampler] = weakref.WeakSet()
-        self.telemetry = Telemetry(self._log_telemetry) if self._config.telemetry else None
+        # It may outlive this, and does not keep it.
+        log = partial(_log_telemetry, backend, self.id)
+        self.telemetry = Telemetry(log) if self._config.telemetry else None
         self._session_id = session_id
         self._closed = False
         weakref.finalize(self, backend.send, CloseSession(self.id)).atexit = False
@@ -102,6 +105,8 @@ class RemoteSession(_Remote[SessionInfo]):
         """End its heartbeat. What its samplers have not answered fails."""
         self._closed = True
         self.backend.closed(self)
+        for sampler in self.samplers:
+            self.backend.closed(sampler)
         self.backend.send(CloseSession(self.id))
 
     @property
@@ -121,16 +126,13 @@ class RemoteSession(_Remote[SessionInfo]):
     def open(self) -> InterruptibleFuture[SessionInfo]:
         """See that the engine knows this session; the future gets its id or the reason why not."""
         self.backend.start()
-        return self._opened()
+        return self._info if self._closed else self._opened()
 
     def _take_up(self) -> None:
         self._session_id = self.known_session_id()
 
     def _opening(self, call: int) -> OpenSession:
         return OpenSession(call=call, session=self.id, config=self._config, session_id=self._session_id)
-
-    def _log_telemetry(self, event: dict[str, Any]) -> None:
-        self.backend.send(LogTelemetry(self.id, event))
 
     def known_session_id(self) -> str | None:
         """The id, if it is known without asking."""
@@ -246,6 +248,10 @@ def _tell(clients: weakref.WeakValueDictionary[int, QueueListener], state: str, 
     for client in [reference() for reference in clients.valuerefs()]:
         if client is not None:
             call_isolated(partial(client._on_queue_state, state, reason))
+
+
+def _log_telemetry(backend: Backend, session: int, event: dict[str, Any]) -> None:
+    backend.send(LogTelemetry(session, event))
 
 
 def _release(backend: Backend, sampler: int) -> None:

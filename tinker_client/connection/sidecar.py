@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 from tinker_client.connection.channel import Channel
-from tinker_client.errors import SidecarDiedError, SidecarIPCError, SidecarStartupError
+from tinker_client.connection.inspecting import ask_for_traffic, traffic_of
+from tinker_client.errors import SidecarDiedError, SidecarError, SidecarIPCError, SidecarStartupError
 from tinker_sidecar.system import permit_looks
 
 if TYPE_CHECKING:
     from tinker_client.connection.backend import Backend
     from tinker_client.connection.shared_sidecar import SharedSidecar
     from tinker_client.connection.sidecar_process import SidecarProcess
+    from tinker_client.futures import InterruptibleFuture
 
 __all__ = ["SidecarHost"]
 
@@ -22,6 +25,9 @@ class SidecarHost:
     def __init__(self, backend: Backend, process: SidecarProcess | SharedSidecar) -> None:
         self._backend = backend
         self._process = process
+        self._has_retired = False
+        self._traffic: InterruptibleFuture[Any] | None = None
+        """What went through it, asked when it was found unused."""
         if backend.watching.who:
             permit_looks(self._process.pid)
         try:
@@ -33,6 +39,7 @@ class SidecarHost:
                 deliver=backend.deliver,
                 closed=self._closed,
                 give_up=self._process.end,
+                look=self._end_if_unused,
             )
         except BaseException as error:
             self._process.close()
@@ -62,7 +69,20 @@ class SidecarHost:
         """In a forked child: let go of what is the parent's."""
         self._process.abandon()
 
+    # On the receiving thread
+
+    def _end_if_unused(self) -> None:
+        if not self._backend.is_unused():
+            self._traffic = None
+        elif self._traffic is None:
+            with contextlib.suppress(SidecarError):  # It is being closed.
+                self._traffic = ask_for_traffic(self._backend)
+        elif self._traffic.done() and self._traffic.exception() is None:
+            self._has_retired = self._backend.retire(self, traffic_of(self._traffic.result()))
+            if self._has_retired:
+                self.end()
+
     def _closed(self, error: SidecarIPCError | None) -> None:
-        """On the receiving thread, which ends after this."""
-        self._backend.died(self, error or SidecarDiedError(self._process.describe_exit()))
+        if not self._has_retired:
+            self._backend.died(self, error or SidecarDiedError(self._process.describe_exit()))
         self._process.close()

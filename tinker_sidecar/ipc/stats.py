@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Literal
 
 import msgspec
@@ -56,6 +57,20 @@ class StageStats(_Value, frozen=True):
     max: float = 0.0
     """The longest."""
 
+    def __add__(self, other: StageStats) -> StageStats:
+        """Of the requests of both. The percentiles are averages of the two, weighted by the requests."""
+        if not (count := self.count + other.count):
+            return self
+        part = other.count / count
+        return StageStats(
+            count=count,
+            total=self.total + other.total,
+            p50=self.p50 + part * (other.p50 - self.p50),
+            p90=self.p90 + part * (other.p90 - self.p90),
+            p99=self.p99 + part * (other.p99 - self.p99),
+            max=max(self.max, other.max),
+        )
+
 
 class Traffic(_Value, frozen=True):
     """What happened in a period of time."""
@@ -88,6 +103,30 @@ class Traffic(_Value, frozen=True):
     """The share of the period, 0 to 1, in which results were ready and the program did not take them."""
     stages: dict[StageName, StageStats] = {}
     """Of the requests that ended in this period."""
+
+    def __add__(self, other: Traffic) -> Traffic:
+        """What happened in two periods that do not overlap, as if there had been nothing between them."""
+        seconds, none = self.seconds + other.seconds, StageStats()
+        starved = self.starved * self.seconds + other.starved * other.seconds
+        return Traffic(
+            seconds=seconds,
+            submitted=self.submitted + other.submitted,
+            finished=self.finished + other.finished,
+            failed=dict(Counter(self.failed) + Counter(other.failed)),
+            cancelled=self.cancelled + other.cancelled,
+            retried=dict(Counter(self.retried) + Counter(other.retried)),
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            sent_bytes=self.sent_bytes + other.sent_bytes,
+            received_bytes=self.received_bytes + other.received_bytes,
+            batches=self.batches + other.batches,
+            starved=starved / seconds if seconds else 0.0,
+            stages={
+                stage: self.stages.get(stage, none) + other.stages.get(stage, none)
+                for stage in STAGES
+                if stage in self.stages or stage in other.stages
+            },
+        )
 
 
 class LimitStats(_Value, frozen=True):
@@ -208,7 +247,7 @@ class Stats(_Value, frozen=True):
     time: float
     """When this was put together, in seconds since 1970."""
     uptime: float
-    """Seconds since this engine was started. One that replaces a dead one counts from 0."""
+    """Seconds since this engine was started; 0 if none runs. One that follows another counts from 0."""
     in_flight: int
     """Requests that the engine has and the program has no answer to."""
     in_flight_by_stage: dict[StageName, int]
@@ -216,7 +255,7 @@ class Stats(_Value, frozen=True):
     oldest: float
     """The age of the oldest of them, in seconds."""
     since_start: Traffic
-    """All that has happened."""
+    """All that has happened, with what went through earlier sidecars that ended since nothing was open."""
     last_10s: Traffic
     """What has happened lately."""
     last_60s: Traffic

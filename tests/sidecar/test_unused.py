@@ -1,0 +1,229 @@
+"""A sidecar in which nothing is open any more ends, and the next use starts another."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+import tinker_client
+from tests.connection import HOSTS, PARAMS, prompt
+from tests.leaks import belongings, leaked
+from tests.local_server.api import SIM
+from tests.waiting import PATIENCE, has_ended, wait_until
+from tinker_client import SamplingClient, ServiceClient, TinkerError, stats, status
+from tinker_client.connection.backend import Backend
+from tinker_client.connection.backends import get_backend
+from tinker_client.connection.sidecar import SidecarHost
+from tinker_client.local_server import LocalServer
+
+pytestmark = pytest.mark.in_all_hosts
+
+UNUSED = 0.5
+A_WHILE = 4.0
+"""Seconds in which a sidecar that is not needed would long have ended."""
+
+Open = Callable[[], ServiceClient]
+
+
+@pytest.fixture(params=["sidecar", "shared"])
+def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    name: str = request.param
+    monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", HOSTS[name])
+    return name
+
+
+@pytest.fixture
+def open_service(host: str, sim_server: LocalServer) -> Open:
+    return lambda: ServiceClient(base_url=sim_server.base_url, api_key="tml-tests")
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts as unused after half a second."""
+    monkeypatch.setattr("tinker_client.connection.backend.UNUSED", UNUSED)
+
+
+def sampling_client(service_client: ServiceClient) -> SamplingClient:
+    return service_client.create_sampling_client(base_model=SIM)
+
+
+def sample(client: SamplingClient) -> None:
+    assert client.sample(prompt(1), 1, PARAMS).result(30)
+
+
+def sidecar() -> int:
+    """The process of the sidecar that runs."""
+    pid = stats(most_requests=0).process.pid
+    assert pid != psutil.Process().pid
+    return pid
+
+
+def test_closed_for_half_a_minute_all_is_given_back(open_service: Open) -> None:
+    before = belongings()
+    with open_service() as service_client:
+        clients = [sampling_client(service_client) for _ in range(20)]
+        for future in [client.sample(prompt(1), 1, PARAMS) for client in clients]:
+            future.result(30)
+        first = sidecar()
+    wait_until(lambda: has_ended(first))
+    wait_until(lambda: not leaked(before))
+    sample(sampling_client(open_service()))
+    assert sidecar() != first
+
+
+@pytest.mark.usefixtures("_soon")
+def test_dropping_the_clients_does_as_well(open_service: Open) -> None:
+    client = sampling_client(open_service())
+    sample(client)
+    first = sidecar()
+    del client
+    wait_until(lambda: has_ended(first))
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("what", ["session", "sampler"])
+def test_one_with_something_open_stays(open_service: Open, what: str) -> None:
+    service_client = open_service()
+    kept = service_client if what == "session" else sampling_client(service_client)
+    del service_client
+    first = sidecar()
+    time.sleep(A_WHILE)
+    assert sidecar() == first
+    assert kept
+
+
+@pytest.mark.usefixtures("_soon")
+def test_one_that_was_started_in_advance_stays(host: str) -> None:
+    """As `install` does, while the program loads its models."""
+    get_backend(sidecar="shared" if host == "shared" else True).start()
+    first = sidecar()
+    time.sleep(A_WHILE)
+    assert sidecar() == first
+
+
+@pytest.mark.usefixtures("_soon")
+def test_one_that_shows_itself_stays(open_service: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINKER_SIDECAR_METRICS", "0")
+    with open_service():
+        first = sidecar()
+    time.sleep(A_WHILE)
+    assert sidecar() == first
+
+
+@pytest.mark.usefixtures("_soon")
+def test_what_went_through_it_is_still_told(open_service: Open) -> None:
+    with open_service() as service_client:
+        client = sampling_client(service_client)
+        for _ in range(3):
+            sample(client)
+        first = stats()
+    wait_until(lambda: "no sidecar is running" in status())
+    ended = stats()
+    assert ended.since_start.finished == first.since_start.finished == 3
+    assert ended.since_start.completion_tokens == first.since_start.completion_tokens == 24
+    assert ended.since_start.stages["server"].count == 3
+    assert (ended.host, ended.restarts) == (first.host, first.restarts)
+    assert (ended.silent_for, ended.uptime) == (0, 0)
+    assert (ended.in_flight, ended.sessions, ended.samplers) == (0, [], [])
+    with open_service() as service_client:
+        client = sampling_client(service_client)
+        sample(client)
+        assert stats().since_start.finished == 4
+        assert client.stats().since_start.finished == 1
+    tinker_client.shutdown()
+    assert stats().since_start.finished == 0
+
+
+@pytest.mark.usefixtures("_soon")
+def test_a_closed_client_does_not_come_to_life_with_the_next_sidecar(open_service: Open) -> None:
+    with open_service() as service_client:
+        client = sampling_client(service_client)
+        sample(client)
+        first = sidecar()
+    wait_until(lambda: has_ended(first))
+    with pytest.raises(TinkerError, match="closed"):
+        sample(client)
+    with pytest.raises(TinkerError, match="closed"):
+        sampling_client(service_client)
+    with pytest.raises(TinkerError, match="closed"):
+        service_client.get_server_capabilities()
+    assert stats().sessions == []
+
+
+def test_nor_with_one_that_replaces_a_dead_one(open_service: Open) -> None:
+    with open_service() as service_client:
+        client = sampling_client(service_client)
+        sample(client)
+    other = open_service()
+    first = psutil.Process(sidecar())
+    first.kill()
+    sample(sampling_client(other))
+    with pytest.raises(TinkerError, match="closed"):
+        sample(client)
+    assert len(stats().sessions) == 1
+
+
+@pytest.fixture
+def _looks_by_the_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts as unused at once, and only `look` of this file looks whether it is."""
+    monkeypatch.setattr("tinker_client.connection.backend.UNUSED", 0.0)
+    monkeypatch.setattr("tinker_client.connection.channel._LOOK_EVERY", 1e9)
+
+
+def look(backend: Backend) -> None:
+    if isinstance(backend._host, SidecarHost):
+        backend._host._end_if_unused()
+
+
+@pytest.mark.usefixtures("_looks_by_the_test_alone")
+def test_what_is_opened_just_when_it_has_ended_is_opened(
+    host: str, open_service: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = get_backend(sidecar="shared" if host == "shared" else True)
+    start = backend.start
+
+    def start_and_end() -> None:
+        start()
+        wait_until(lambda: look(backend) or not backend.is_running)
+
+    with open_service():
+        monkeypatch.setattr(backend, "start", start_and_end)
+    service_client = open_service()
+    monkeypatch.setattr(backend, "start", start)
+    sample(sampling_client(service_client))
+
+
+@pytest.mark.usefixtures("_looks_by_the_test_alone")
+def test_what_is_opened_while_it_ends_is_opened(host: str, open_service: Open) -> None:
+    backend = get_backend(sidecar="shared" if host == "shared" else True)
+    generations: set[int | None] = set()
+    """Of the sidecars that there were."""
+    over = threading.Event()
+
+    def look_again_and_again() -> None:
+        while not over.wait(0.001):
+            generations.add(backend.generation)
+            look(backend)
+
+    def use(number: int) -> None:
+        pauses, deadline = random.Random(number), time.monotonic() + PATIENCE
+        while len(generations) < 8:
+            assert time.monotonic() < deadline
+            with open_service() as service_client:
+                sample(sampling_client(service_client))
+            time.sleep(pauses.uniform(0, 0.02))
+
+    looking = threading.Thread(target=look_again_and_again)
+    looking.start()
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(use, range(3)))
+    finally:
+        over.set()
+        looking.join()
