@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from tests.connection import PARAMS, Connect, prompt
+from tests.reliability.programs import Launch, in_each_host
 from tests.waiting import wait_until
 from tinker_client import stats, types
 
@@ -42,9 +43,12 @@ def test_samplers_that_come_and_go_leave_nothing(host: str, connect: Connect) ->
     assert process.memory_info().rss - before < 15 * MB  # A sampler that is used takes ten kilobytes.
 
 
-@pytest.mark.skipif(
+with_a_call_for_it = pytest.mark.skipif(
     os.environ.get("TINKER_SIDECAR_PORTABLE") == "1", reason="the portable twin has nothing to call for it"
 )
+
+
+@with_a_call_for_it
 def test_what_much_in_flight_has_taken_is_given_back_within_half_a_minute(connect_in: Connect) -> None:
     few = []
     for host in ("sidecar", "shared"):
@@ -58,3 +62,45 @@ def test_what_much_in_flight_has_taken_is_given_back_within_half_a_minute(connec
         after = process.memory_info().rss
         few.append((process, after - (after - before) * 0.3))
     wait_until(lambda: all(process.memory_info().rss < some for process, some in few))
+
+
+@with_a_call_for_it
+@in_each_host
+def test_what_a_program_has_needed_is_given_back_when_its_clients_are_closed(
+    launch: Launch, sidecar: bool | str
+) -> None:
+    program = launch(
+        """
+service = ServiceClient()
+
+def sample_of(samplers, requests):
+    clients = [service.create_sampling_client(base_model="tinker-sidecar/sim") for _ in range(samplers)]
+    prompt = types.ModelInput.from_ints(range(512))
+    for future in [client.sample(prompt, 1, PARAMS) for _ in range(requests) for client in clients]:
+        future.result(60)
+
+sample_of(1, 1)
+say("begun")
+go_on()
+sample_of(500, 16)
+say("sampled")
+go_on()
+service.close()
+go_on()
+""",
+        sidecar=sidecar,
+    )
+    taken = []
+    for word in ("begun", "sampled"):
+        program.expect(word)
+        processes = [psutil.Process(program.pid), *program.sidecars()]
+        taken.append(sum(process.memory_info().rss for process in processes))
+        program.go_on()
+    before, after = taken
+    wait_until(lambda: not program.sidecars())
+    left = psutil.Process(program.pid).memory_info
+    # In process Python keeps what lies between other things, for whatever comes next.
+    most = before if sidecar else after - (after - before) * 0.35
+    wait_until(lambda: left().rss < most, show=lambda: (before, after, left().rss))
+    program.go_on()
+    program.assert_ends_well()

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinker_client.callbacks import run_soon
+from tinker_client.environment import variables
 from tinker_client.errors import SidecarStartupError
 from tinker_client.waking import release_stopped_loops
 from tinker_sidecar.ipc.protocol import Ack, Batch, Message
 from tinker_sidecar.logs import log_through
-from tinker_sidecar.processes.room import fill_standard_descriptors
-from tinker_sidecar.system import schedule_as_batch
+from tinker_sidecar.processes.room import check_threads, fill_standard_descriptors
+from tinker_sidecar.system import HTTP_MEMORY_VARIABLES, schedule_as_batch
 from tinker_sidecar.system.loops import new_event_loop
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = ["InProcessHost"]
 
 _END_TIMEOUT = 5.0
 """Seconds that the thread gets to end: it may wait for what the thread that waits for it holds."""
+_THREADS = 2
+"""The engine's, and that which gives back the HTTP library's memory, whose lack is told on stderr."""
 _LOOK, _RARELY = 0.02, 0.32
 """Seconds until the first look for results that have been taken, and between looks in the end."""
 
@@ -37,9 +40,6 @@ class InProcessHost:
     """An event loop on a daemon thread, with the engine on it."""
 
     def __init__(self, backend: Backend) -> None:
-        from tinker_sidecar.engine.engine import Engine
-        from tinker_sidecar.engine.http_runtime import http_runtime
-
         log_through(run_soon)
         self._backend = backend
         self._watcher: GilWatcher | None = None
@@ -52,6 +52,10 @@ class InProcessHost:
         self._thread = threading.Thread(target=self._run, name="tinker-in-process-engine", daemon=True)
         try:
             fill_standard_descriptors()
+            check_threads(_THREADS)
+            with variables(HTTP_MEMORY_VARIABLES):
+                from tinker_sidecar.engine.engine import Engine
+                from tinker_sidecar.engine.http_runtime import http_runtime
             http_runtime(besides=1)
             self._loop = new_event_loop()
             try:

@@ -19,7 +19,7 @@ if sys.platform == "linux" and os.environ.get("TINKER_SIDECAR_PORTABLE") != "1":
     from tinker_sidecar.system.linux.folders import LONGEST_SOCKET_PATH, SOCKET_PLACES, bound_sockets
     from tinker_sidecar.system.linux.lending import borrow, can_borrow, lend
     from tinker_sidecar.system.linux.looks import permit_looks
-    from tinker_sidecar.system.linux.memory import MEMORY_VARIABLES, give_back_memory
+    from tinker_sidecar.system.linux.memory import HTTP_MEMORY_VARIABLES, MEMORY_VARIABLES, give_back_memory
     from tinker_sidecar.system.linux.processes import is_stopped, open_sockets, start_of, watch_process
     from tinker_sidecar.system.linux.scheduling import schedule_as_batch, schedule_as_usual, usable_cores
     from tinker_sidecar.system.linux.threads import has_thread, processor_time
@@ -28,12 +28,17 @@ else:
     from tinker_sidecar.system.portable.folders import LONGEST_SOCKET_PATH, SOCKET_PLACES, bound_sockets
     from tinker_sidecar.system.portable.lending import borrow, can_borrow, lend
     from tinker_sidecar.system.portable.looks import permit_looks
-    from tinker_sidecar.system.portable.memory import MEMORY_VARIABLES, give_back_memory
+    from tinker_sidecar.system.portable.memory import (
+        HTTP_MEMORY_VARIABLES,
+        MEMORY_VARIABLES,
+        give_back_memory,
+    )
     from tinker_sidecar.system.portable.processes import is_stopped, open_sockets, start_of, watch_process
     from tinker_sidecar.system.portable.scheduling import schedule_as_batch, schedule_as_usual, usable_cores
     from tinker_sidecar.system.portable.threads import has_thread, processor_time
 
 __all__ = [
+    "HTTP_MEMORY_VARIABLES",
     "LONGEST_SOCKET_PATH",
     "MEMORY_VARIABLES",
     "SOCKET_PLACES",

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ctypes
 
-__all__ = ["MEMORY_VARIABLES", "give_back_memory"]
+__all__ = ["HTTP_MEMORY_VARIABLES", "MEMORY_VARIABLES", "give_back_memory"]
+
+HTTP_MEMORY_VARIABLES = {
+    "_RJEM_MALLOC_CONF": (
+        "background_thread:true,max_background_threads:1,dirty_decay_ms:5000,muzzy_decay_ms:0"
+    )
+}
+"""The HTTP library's jemalloc, which reads them when it is loaded, gives back to the system what has been
+unused for five seconds. Without a thread of its own it would notice that only when it is used again."""
 
 MEMORY_VARIABLES = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
-    "_RJEM_MALLOC_CONF": "background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0",
+    **HTTP_MEMORY_VARIABLES,
 }
-"""What a child of ours does not need any more goes back to the system, instead of staying in its heap: for
-glibc, what large results took; for the jemalloc in the HTTP library, what has been unused for five seconds.
-Without a thread of its own it would notice that only when it is used again.
-"""
+"""The same for a child of ours, where glibc gives back what large results took, too."""
 
 
 def give_back_memory() -> None:
