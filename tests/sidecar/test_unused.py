@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -83,6 +84,17 @@ def test_dropping_the_clients_does_as_well(open_service: Open) -> None:
     sample(client)
     first = sidecar()
     del client
+    wait_until(lambda: has_ended(first))
+
+
+@pytest.mark.usefixtures("_soon")
+def test_closed_before_it_runs_it_ends_as_well(open_service: Open) -> None:
+    async def main() -> None:
+        open_service().close()
+
+    asyncio.run(main())
+    wait_until(lambda: stats().uptime)
+    first = sidecar()
     wait_until(lambda: has_ended(first))
 
 

@@ -76,7 +76,7 @@ class Backend(Hosted):
         """Since when there has been no room, if somebody has been told."""
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
         self._used_at: float | None = None
-        """When this host was last seen in use; None: not yet, as it was started in advance."""
+        """When the host was last seen in use; None: not yet, as it was started in advance."""
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
         """The host that a loop last began to read for, and that loop."""
         self._switch_interval = SwitchInterval()
@@ -233,6 +233,7 @@ class Backend(Hosted):
     # With each host, and without one
 
     def _read_limits(self) -> None:
+        self._used_at = None
         self.watching = read_watching()
         if self.watching.log_level is not None:
             logging.getLogger("tinker_sidecar").setLevel(self.watching.log_level)
@@ -284,7 +285,7 @@ class Backend(Hosted):
         self.has_fallen_back = False
 
     def _tell(self, host: Host) -> None:
-        self._last_spec = self._used_at = None
+        self._last_spec = None
         self._events_of = 0
         # Ids are given in turn, so in their order things are asked for as they were at first, a session
         # before its samplers.
