@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures.thread  # noqa: F401 - uvloop wants it, and first use may be in an exit handler: too late.
-import contextlib
 import os
 import sys
 import threading
@@ -131,12 +130,14 @@ def _at_exit() -> None:
     """
     global _exiting
     _exiting = True
-    with contextlib.suppress(KeyboardInterrupt):  # Whatever is not closed by then ends with this process.
+    try:  # Not `suppress`, whose end is Python, too, which a second Ctrl-C may interrupt.
         callbacks.settle(_CALLBACKS_TIMEOUT)
         with _lock:
             backends = list(_backends.values())
         for backend in backends:
             backend.close(at_exit=True)
+    except KeyboardInterrupt:
+        pass  # Whatever is not closed by then ends with this process.
 
 
 def _after_fork_in_child() -> None:
