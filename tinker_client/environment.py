@@ -1,4 +1,4 @@
-"""Variables that a library reads when it is loaded."""
+"""Variables that a library which is not Python's reads when it is loaded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ __all__ = ["variables"]
 
 @contextmanager
 def variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Have them in the environment within the block; those that the user has set stay as they are."""
+    """Have them within the block; those that the user has set stay as they are.
+
+    `os.environ` does not show them: another thread that copies it must not see them go.
+    """
     added = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(added)
+    for name, value in added.items():
+        os.putenv(name, value)
     try:
         yield
     finally:
         for name in added:
-            os.environ.pop(name, None)
+            os.unsetenv(name)

@@ -239,6 +239,7 @@ class ServiceClient:
 
     def _ask_capabilities(self) -> InterruptibleFuture[Any]:
         session = self._session
+        session.check_open()
         session.open()
         return session.backend.call(lambda call: Query(call, session.id))
 

@@ -54,7 +54,7 @@ def _backend() -> Backend:
     """That of the engine in a sidecar, if there is one; of one in this process, if there is none anywhere."""
     latest = latest_backends()
     if latest:
-        return max(latest, key=lambda backend: backend.is_sidecar)
+        return max(latest, key=lambda backend: (backend.is_sidecar, backend.used_at))
     return get_backend(sidecar=subprocess_sampling())
 
 

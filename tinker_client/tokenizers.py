@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinker_client.environment import variables
 from tinker_sidecar.needs import importing_for
 
 if TYPE_CHECKING:
@@ -115,6 +115,15 @@ class TmlTokenizer:
 
 def _import_auto_tokenizer() -> Any:
     """transformers advises whoever imports it without torch, which a tokenizer has no use for."""
-    with variables({"TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}), importing_for("a tokenizer", "transformers"):
-        from transformers import AutoTokenizer
+    quiet = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+    before = os.environ.get(quiet)
+    os.environ[quiet] = "1"
+    try:
+        with importing_for("a tokenizer", "transformers"):
+            from transformers import AutoTokenizer
+    finally:
+        if before is None:
+            del os.environ[quiet]
+        else:
+            os.environ[quiet] = before
     return AutoTokenizer

@@ -51,7 +51,8 @@ with_a_call_for_it = pytest.mark.skipif(
 @with_a_call_for_it
 def test_what_much_in_flight_has_taken_is_given_back_within_half_a_minute(connect_in: Connect) -> None:
     few = []
-    for host in ("sidecar", "shared"):
+    # A shared one has fewer requests on their way: it takes half as much, most of it for Python's objects.
+    for host, part in (("sidecar", 0.3), ("shared", 0.05)):
         client = connect_in(host).sampling_client()
         client.sample(prompt(1), 1, PARAMS).result()
         process = engine_process(host)
@@ -60,8 +61,11 @@ def test_what_much_in_flight_has_taken_is_given_back_within_half_a_minute(connec
         for future in [client.sample(long, 1, PARAMS) for _ in range(8000)]:
             future.result()
         after = process.memory_info().rss
-        few.append((process, after - (after - before) * 0.3))
-    wait_until(lambda: all(process.memory_info().rss < some for process, some in few))
+        few.append((process, after - (after - before) * part))
+    wait_until(
+        lambda: all(process.memory_info().rss < some for process, some in few),
+        show=lambda: [(process.memory_info().rss / MB, some / MB) for process, some in few],
+    )
 
 
 @with_a_call_for_it

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +19,12 @@ from tests.connection import HOSTS, PARAMS, prompt
 from tests.leaks import belongings, leaked
 from tests.local_server.api import SIM
 from tests.waiting import PATIENCE, has_ended, wait_until
-from tinker_client import SamplingClient, ServiceClient, TinkerError, stats, status
+from tinker_client import APIConnectionError, SamplingClient, ServiceClient, TinkerError, stats, status
 from tinker_client.connection.backend import Backend
 from tinker_client.connection.backends import get_backend
 from tinker_client.connection.sidecar import SidecarHost
 from tinker_client.local_server import LocalServer
+from tinker_client.official.starting import Starter
 
 pytestmark = pytest.mark.in_all_hosts
 
@@ -58,6 +61,10 @@ def sample(client: SamplingClient) -> None:
     assert client.sample(prompt(1), 1, PARAMS).result(30)
 
 
+def backend_of(host: str) -> Backend:
+    return get_backend(sidecar="shared" if host == "shared" else True)
+
+
 def sidecar() -> int:
     """The process of the sidecar that runs."""
     pid = stats(most_requests=0).process.pid
@@ -88,12 +95,12 @@ def test_dropping_the_clients_does_as_well(open_service: Open) -> None:
 
 
 @pytest.mark.usefixtures("_soon")
-def test_closed_before_it_runs_it_ends_as_well(open_service: Open) -> None:
+def test_closed_before_it_runs_it_ends_as_well(host: str, open_service: Open) -> None:
     async def main() -> None:
         open_service().close()
 
     asyncio.run(main())
-    wait_until(lambda: stats().uptime)
+    wait_until(lambda: backend_of(host).is_running)
     first = sidecar()
     wait_until(lambda: has_ended(first))
 
@@ -113,7 +120,8 @@ def test_one_with_something_open_stays(open_service: Open, what: str) -> None:
 @pytest.mark.usefixtures("_soon")
 def test_one_that_was_started_in_advance_stays(host: str) -> None:
     """As `install` does, while the program loads its models."""
-    get_backend(sidecar="shared" if host == "shared" else True).start()
+    Starter(backend_of(host).where).begin()
+    wait_until(lambda: backend_of(host).is_running)
     first = sidecar()
     time.sleep(A_WHILE)
     assert sidecar() == first
@@ -165,7 +173,73 @@ def test_a_closed_client_does_not_come_to_life_with_the_next_sidecar(open_servic
         sampling_client(service_client)
     with pytest.raises(TinkerError, match="closed"):
         service_client.get_server_capabilities()
-    assert stats().sessions == []
+    assert client.session_id
+    assert "no sidecar is running" in status()
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.usefixtures("host")
+def test_what_could_not_be_opened_keeps_none() -> None:
+    with pytest.raises(APIConnectionError) as error:
+        ServiceClient(base_url="http://127.0.0.1:1", api_key="tml-tests")
+    first = sidecar()
+    wait_until(lambda: has_ended(first))
+    assert error.value.__traceback__ is not None  # It keeps the session.
+
+
+@pytest.mark.usefixtures("_soon")
+def test_one_whose_start_was_interrupted_ends(host: str) -> None:
+    threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        backend_of(host).start()
+    wait_until(lambda: backend_of(host).is_running)
+    first = sidecar()
+    wait_until(lambda: has_ended(first))
+
+
+def test_closed_while_it_opens_samplers(host: str, open_service: Open) -> None:
+    """On an event loop, where opening takes no time; another thread closes."""
+
+    async def open_many(service_client: ServiceClient, clients: list[SamplingClient]) -> None:
+        while len(clients) < 300:
+            clients.append(service_client.create_sampling_client(base_model=SIM))
+
+    def open_and_close() -> None:
+        clients: list[SamplingClient] = []
+        service_client = open_service()
+        opening = threading.Thread(target=asyncio.run, args=[open_many(service_client, clients)])
+        opening.start()
+        wait_until(lambda: len(clients) > 100)
+        service_client.close()
+        opening.join()
+        for client in clients[-3:]:
+            with pytest.raises(TinkerError, match="closed"):
+                client.result(30)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(10):
+            open_and_close()
+    finally:
+        sys.setswitchinterval(interval)
+    wait_until(lambda: stats().sessions == [])
+    assert not backend_of(host)._has_work()
+
+
+def test_closed_or_dropped_before_the_sidecar_runs_it_is_not_open(host: str, open_service: Open) -> None:
+    async def main() -> ServiceClient:
+        closed, kept = open_service(), open_service()
+        closed.close()
+        dropped = open_service()
+        del dropped
+        assert not backend_of(host).is_running
+        await kept.get_server_capabilities_async()
+        return kept
+
+    kept = asyncio.run(main())
+    wait_until(lambda: len(stats().sessions) == 1)
+    assert repr(kept).split()[1] == stats().sessions[0].session_id
 
 
 def test_nor_with_one_that_replaces_a_dead_one(open_service: Open) -> None:
@@ -197,7 +271,7 @@ def look(backend: Backend) -> None:
 def test_what_is_opened_just_when_it_has_ended_is_opened(
     host: str, open_service: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = get_backend(sidecar="shared" if host == "shared" else True)
+    backend = backend_of(host)
     start = backend.start
 
     def start_and_end() -> None:
@@ -213,7 +287,7 @@ def test_what_is_opened_just_when_it_has_ended_is_opened(
 
 @pytest.mark.usefixtures("_looks_by_the_test_alone")
 def test_what_is_opened_while_it_ends_is_opened(host: str, open_service: Open) -> None:
-    backend = get_backend(sidecar="shared" if host == "shared" else True)
+    backend = backend_of(host)
     generations: set[int | None] = set()
     """Of the sidecars that there were."""
     over = threading.Event()

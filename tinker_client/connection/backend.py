@@ -46,6 +46,10 @@ class Opened(Protocol):
 
     id: int
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the engine has said that it cannot be opened."""
+
     def reopen(self) -> None:
         """Open it at an engine that replaces a dead one."""
 
@@ -75,8 +79,10 @@ class Backend(Hosted):
         self._full_since: float | None = None
         """Since when there has been no room, if somebody has been told."""
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
-        self._used_at: float | None = None
-        """When the host was last seen in use; None: not yet, as it was started in advance."""
+        self._unsent: list[Message] = []
+        """What a host that is being started must hear, besides what `_tell` finds out."""
+        self.used_at = monotonic()
+        """When the host was started or last seen in use; for ever, if it was started for later use."""
         self._reading: tuple[Host | None, Callable[[], asyncio.AbstractEventLoop | None]] = None, _no_loop
         """The host that a loop last began to read for, and that loop."""
         self._switch_interval = SwitchInterval()
@@ -96,8 +102,14 @@ class Backend(Hosted):
     # Sending
 
     def send(self, message: Message) -> None:
-        """Pass `message` on; dropped if the host is gone."""
-        if (host := self._host) is not None:
+        """Pass `message` on, to a host that is being started once it runs; dropped if there is none."""
+        host = self._host
+        if host is None:
+            with self.lock:
+                host = self._host
+                if host is None and self.generation is not None:
+                    self._unsent.append(message)
+        if host is not None:
             host.send(message)
 
     def submit(self, sample: Sample, spec: RequestSpec, future: APIFuture[Any]) -> None:
@@ -140,20 +152,22 @@ class Backend(Hosted):
         with self.lock:
             self._check_started()
             future = self._calls.add(number, checked)
-            self.send(checked)
+            if self._host is not None:
+                self._host.send(checked)
         return future
 
     def cancel(self, request: int) -> None:
         """Forget a request and have the engine drop it."""
         with self.lock:
             if request in self._in_flight.futures:
-                self.send(Cancel([request]))
+                if self._host is not None:
+                    self._host.send(Cancel([request]))
                 self._forget([request])
 
     def opened(self, opened: Opened) -> None:
         """`opened` is open, for as long as anybody has it. Under the lock."""
         self._opened.add(opened)
-        self._used_at = monotonic()
+        self.used_at = monotonic()
 
     def closed(self, opened: Opened) -> None:
         """`opened` is open no more."""
@@ -233,7 +247,8 @@ class Backend(Hosted):
     # With each host, and without one
 
     def _read_limits(self) -> None:
-        self._used_at = None
+        self._warned_at = float("-inf")
+        self.used_at = monotonic()
         self.watching = read_watching()
         if self.watching.log_level is not None:
             logging.getLogger("tinker_sidecar").setLevel(self.watching.log_level)
@@ -258,17 +273,27 @@ class Backend(Hosted):
         return True
 
     def _is_in_use(self) -> bool:
-        return bool(self._opened or self._in_flight.futures or self._calls)
+        return bool(self._calls) or self._has_work()
+
+    def _has_work(self) -> bool:
+        """Under the lock, as others open things."""
+        return bool(self._in_flight.futures) or not all(it.has_failed for it in self._opened)
 
     def is_unused(self) -> bool:
-        """Whether its host was used, and nothing has been open or unanswered for a while.
+        """Whether nothing has been open or unanswered for a while.
 
-        One that shows itself or writes things down is always in use.
+        A host that shows itself or writes things down is always in use, and so is one that was started for
+        later use, until it was.
         """
         watching, now = self.watching, monotonic()
-        if self._opened or self._in_flight.futures or watching.metrics or watching.trace or watching.record:
-            self._used_at = now
-        return self._used_at is not None and now - self._used_at > UNUSED
+        with self.lock:
+            if watching.metrics or watching.trace or watching.record or self._has_work():
+                self.used_at = now
+        return now - self.used_at > UNUSED
+
+    def stay_until_used(self) -> None:
+        """The host was started for later use."""
+        self.used_at = float("inf")
 
     @property
     def unanswered(self) -> int:
@@ -295,6 +320,9 @@ class Backend(Hosted):
             act()
         for sample, spec in self._in_flight.sent():
             self._send_sample(sample, spec)
+        unsent, self._unsent = self._unsent, []
+        for message in unsent:
+            host.send(message)
 
     def abandon(self) -> None:
         """In a forked child: what was sent is the parent's, and its answers go there."""
@@ -312,6 +340,7 @@ class Backend(Hosted):
         """The futures of all who wait, who are forgotten."""
         with self.lock:
             futures = [*self._in_flight.clear(), *self._calls.clear()]
+            self._unsent.clear()
             self._switch_interval.adjust(busy=False)
         return futures
 

@@ -44,7 +44,8 @@ class Channel:
 
     `deliver` is called with each batch, and returns what `Ack.is_awaited` says. `closed` is called once, in
     the end, on the receiving thread: with None when `exit_fd` says that the sidecar has exited, or with what
-    makes it useless. `look` is called there every second or so.
+    makes it useless. `look` is called there every second or so, and
+    says whether the sidecar is to end, and nothing that it says matters any more.
 
     Sending costs no GIL hand-off (see `tinker_sidecar.ipc.sockets`), and receiving costs one a batch, that of
     whoever waits: a thread that blocks on a future reads the socket itself, and so does an event loop
@@ -62,7 +63,7 @@ class Channel:
         deliver: Callable[[Batch], bool],
         closed: Callable[[SidecarIPCError | None], None],
         give_up: Callable[[], None],
-        look: Callable[[], None],
+        look: Callable[[], bool],
     ) -> None:
         self._exit_fd = exit_fd
         self._deliver = deliver
@@ -179,7 +180,7 @@ class Channel:
                 self._doorbell.unmute()
             if monotonic() >= looks_at:
                 looks_at = monotonic() + _LOOK_EVERY
-                self._look()
+                self._ended = self._ended or self._look()
 
     def _dismiss(self, reader: int | None) -> None:
         """Have another go on in place of `reader`, which may wait for just what it has to deliver."""

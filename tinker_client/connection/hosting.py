@@ -68,7 +68,7 @@ class Hosted:
         """The start of a host that is under way."""
         self._stillborn: tuple[Host, SidecarError] | None = None
         """A host that has died before that start had come to its end, and how."""
-        self._inherited: Host | None = None
+        self._inherited: list[Host] = []
         """In a forked child the parent's, kept since its destructors would touch what is the parent's."""
         self._restarts = Restarts()
         self.restarts = 0
@@ -80,6 +80,8 @@ class Hosted:
         """What went through hosts that have ended for want of use."""
         self._has_retired = False
         """Whether the last host has ended so, and no other is started."""
+        self._leaving: Host | None = None
+        """The host that is just ending so."""
 
     @property
     def pid(self) -> int | None:
@@ -133,7 +135,7 @@ class Hosted:
         """Have a host. Raises `SidecarStartupError`, or `SidecarDiedError` when too many have died.
 
         Where an event loop is running nothing is waited for, and whoever asks something gets the error. The
-        limits are those of the environment at the first start, or the first after `close`.
+        limits are those of the environment at this start, unless another host has died before it.
         """
         if self._host is None:
             if self._at_exit and threading.current_thread().daemon:
@@ -153,6 +155,9 @@ class Hosted:
     def died(self, host: Host, error: SidecarError) -> None:
         """The host is gone: another takes over, and if none can, whoever waits gets the error."""
         with self.lock:
+            if self._leaving is host:
+                self._leaving = None
+                return
             if self._host is not host:
                 if self._launch is not None:
                     self._stillborn = host, error
@@ -254,6 +259,7 @@ class Hosted:
         with self.lock:
             if self._host is not host or self._is_in_use():
                 return False
+            self._leaving = host
             self._host = self.generation = None
             self.past = traffic if self.past is None else self.past + traffic
             self._has_retired = True
@@ -267,15 +273,16 @@ class Hosted:
         it, and have a host started anew, which ends with the process.
         """
         with self.lock:
-            host, launch = self._host, self._launch
+            host, leaving, launch = self._host, self._leaving, self._launch
             self._host = self._launch = self.generation = self._death = self.past = None
             self._has_retired = False
             self._restarts = Restarts()
             self._at_exit = at_exit
             if not at_exit:
                 self._forget_opened()
-        if host is not None:
-            host.close()
+        for one in (host, leaving):
+            if one is not None:
+                one.close()
         if at_exit:
             if launch is not None:
                 launch._wait(_LAUNCH_TIMEOUT)  # Its thread may have made a folder, and no process yet.
@@ -287,9 +294,10 @@ class Hosted:
     def abandon(self) -> None:
         """In a forked child: the host is the parent's."""
         self.lock = threading.RLock()
-        self._inherited, self._host, self._launch, self.generation = self._host, None, None, None
-        if self._inherited is not None:
-            self._inherited.abandon()
+        self._inherited = [host for host in (self._host, self._leaving) if host is not None]
+        self._host = self._leaving = self._launch = self.generation = None
+        for host in self._inherited:
+            host.abandon()
 
 
 def _unexpected(reason: BaseException) -> SidecarStartupError:

@@ -15,6 +15,7 @@ from tinker_client.callbacks import call_isolated
 from tinker_client.config import Settings
 from tinker_client.connection.backend import Backend
 from tinker_client.connection.clone_numbers import CloneNumbers
+from tinker_client.errors import TinkerError
 from tinker_client.futures import InterruptibleFuture
 from tinker_client.telemetry import Telemetry
 from tinker_sidecar.ipc.protocol import (
@@ -52,6 +53,11 @@ class _Remote(Generic[Info]):
         self.generation: int | None = 0
         """The host at which it was opened last; there is none of number 0."""
         self._info: InterruptibleFuture[Info] = InterruptibleFuture()
+
+    @property
+    def has_failed(self) -> bool:
+        """See `Opened`."""
+        return self._info.done() and not _succeeded(self._info)
 
     def reopen(self) -> None:
         """See `Opened`. While the first opening is under way, that is simply asked for again."""
@@ -104,9 +110,10 @@ class RemoteSession(_Remote[SessionInfo]):
     def close(self) -> None:
         """End its heartbeat. What its samplers have not answered fails."""
         self._closed = True
-        self.backend.closed(self)
-        for sampler in self.samplers:
-            self.backend.closed(sampler)
+        with self.backend.lock:
+            self.backend.closed(self)
+            for sampler in self.samplers:
+                self.backend.closed(sampler)
         self.backend.send(CloseSession(self.id))
 
     @property
@@ -124,9 +131,16 @@ class RemoteSession(_Remote[SessionInfo]):
         )
 
     def open(self) -> InterruptibleFuture[SessionInfo]:
-        """See that the engine knows this session; the future gets its id or the reason why not."""
+        """See that the engine knows this session, unless it is closed; the future gets its id or why not."""
+        if self._closed:
+            return self._info
         self.backend.start()
-        return self._info if self._closed else self._opened()
+        return self._opened()
+
+    def check_open(self) -> None:
+        """Raise `TinkerError` if it is closed."""
+        if self._closed:
+            raise TinkerError("the service client has been closed")
 
     def _take_up(self) -> None:
         self._session_id = self.known_session_id()
@@ -180,7 +194,7 @@ class RemoteSampler(_Remote[SamplerInfo]):
             and info.sampling_session_id == sampling_session_id
             and self.retry == retry
             and not self._numbers.are_used_up
-            and not (self._info.done() and not _succeeded(self._info))
+            and not self.has_failed
         )
 
     def use_up_numbers(self) -> None:
@@ -196,7 +210,11 @@ class RemoteSampler(_Remote[SamplerInfo]):
             self.use_up_numbers()
 
     def open(self) -> InterruptibleFuture[SamplerInfo]:
-        """See that the engine knows this sampler; the future gets what it is or the reason why not."""
+        """See that the engine knows this sampler; the future gets what it is or the reason why not.
+
+        Raises `TinkerError` if its session is closed.
+        """
+        self.session.check_open()
         if self.generation != self.backend.generation:
             self.session.open()
         return self._opened()

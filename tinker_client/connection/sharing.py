@@ -30,7 +30,8 @@ _sessions: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[RemoteSession]] = 
 
 def create_session(backend: Backend, settings: Settings) -> RemoteSession:
     """A session that the server has yet to create."""
-    return _kept(RemoteSession(backend, settings, None))
+    with backend.lock:
+        return _kept(RemoteSession(backend, settings, None))
 
 
 def attach_session(backend: Backend, settings: Settings, session_id: str) -> RemoteSession:
@@ -92,7 +93,8 @@ def copy_of_the_parents(parent: RemoteSampler, backend: Backend) -> RemoteSample
 
 def open_sessions(backend: Backend) -> list[RemoteSession]:
     """The sessions that this process has open there."""
-    return [session for session in _sessions.get(backend, ()) if session.is_open]
+    with backend.lock:
+        return [session for session in _sessions.get(backend, ()) if session.is_open]
 
 
 def _kept(session: RemoteSession) -> RemoteSession:

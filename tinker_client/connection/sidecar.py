@@ -25,7 +25,6 @@ class SidecarHost:
     def __init__(self, backend: Backend, process: SidecarProcess | SharedSidecar) -> None:
         self._backend = backend
         self._process = process
-        self._has_retired = False
         self._traffic: InterruptibleFuture[Any] | None = None
         """What went through it, asked when it was found unused."""
         if backend.watching.who:
@@ -71,18 +70,20 @@ class SidecarHost:
 
     # On the receiving thread
 
-    def _end_if_unused(self) -> None:
+    def _end_if_unused(self) -> bool:
+        traffic = self._traffic
         if not self._backend.is_unused():
             self._traffic = None
-        elif self._traffic is None:
+        elif traffic is None:
             with contextlib.suppress(SidecarError):  # It is being closed.
                 self._traffic = ask_for_traffic(self._backend)
-        elif self._traffic.done() and self._traffic.exception() is None:
-            self._has_retired = self._backend.retire(self, traffic_of(self._traffic.result()))
-            if self._has_retired:
+        elif traffic.done() and traffic.exception() is None:
+            is_over = self._backend.retire(self, traffic_of(traffic.result()))
+            if is_over:
                 self.end()
+            return is_over
+        return False
 
     def _closed(self, error: SidecarIPCError | None) -> None:
-        if not self._has_retired:
-            self._backend.died(self, error or SidecarDiedError(self._process.describe_exit()))
+        self._backend.died(self, error or SidecarDiedError(self._process.describe_exit()))
         self._process.close()

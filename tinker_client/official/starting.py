@@ -49,7 +49,9 @@ class Starter:
     def _start(self) -> None:
         error: Exception | None = None
         try:
-            get_backend(sidecar=self._where).start()
+            backend = get_backend(sidecar=self._where)
+            backend.start()
+            backend.stay_until_used()
         except Exception as reason:  # noqa: BLE001 - Whatever it is, those who wait must hear of it.
             error = reason
         with self._lock:

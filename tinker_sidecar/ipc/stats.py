@@ -255,11 +255,11 @@ class Stats(_Value, frozen=True):
     oldest: float
     """The age of the oldest of them, in seconds."""
     since_start: Traffic
-    """All that has happened, with what went through earlier sidecars that ended since nothing was open."""
+    """All that has happened; in a program as a whole, with sidecars that have ended for want of use."""
     last_10s: Traffic
-    """What has happened lately."""
+    """What has happened lately, in the engine that runs."""
     last_60s: Traffic
-    """What has happened in the last minute."""
+    """What has happened in the last minute, in the engine that runs."""
     sessions: list[SessionStats]
     """Those that are open."""
     samplers: list[SamplerStats]
