@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from operator import itemgetter
@@ -79,7 +81,7 @@ class Backend(Hosted):
         self._full_since: float | None = None
         """Since when there has been no room, if somebody has been told."""
         self._opened: weakref.WeakSet[Opened] = weakref.WeakSet()
-        self._unsent: list[Message] = []
+        self._unsent: deque[Message] = deque()
         """What a host that is being started must hear, besides what `_tell` finds out."""
         self.used_at = monotonic()
         """When the host was started or last seen in use; for ever, if it was started for later use."""
@@ -102,15 +104,16 @@ class Backend(Hosted):
     # Sending
 
     def send(self, message: Message) -> None:
-        """Pass `message` on, to a host that is being started once it runs; dropped if there is none."""
-        host = self._host
-        if host is None:
-            with self.lock:
-                host = self._host
-                if host is None and self.generation is not None:
-                    self._unsent.append(message)
-        if host is not None:
+        """Pass `message` on, to a host that is being started once it runs; dropped if there is none.
+
+        Without the lock: the garbage collector may call this, wherever its thread is.
+        """
+        if (host := self._host) is not None:
             host.send(message)
+        elif self.generation is not None:
+            self._unsent.append(message)
+            if (host := self._host) is not None:  # It may have been told the others just before.
+                self._send_unsent(host)
 
     def submit(self, sample: Sample, spec: RequestSpec, future: APIFuture[Any]) -> None:
         """Send `sample`, which asks for what `spec` says, and complete `future` when it is answered.
@@ -320,9 +323,12 @@ class Backend(Hosted):
             act()
         for sample, spec in self._in_flight.sent():
             self._send_sample(sample, spec)
-        unsent, self._unsent = self._unsent, []
-        for message in unsent:
-            host.send(message)
+        self._send_unsent(host)
+
+    def _send_unsent(self, host: Host) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                host.send(self._unsent.popleft())
 
     def abandon(self) -> None:
         """In a forked child: what was sent is the parent's, and its answers go there."""
