@@ -140,7 +140,7 @@ class RemoteSession(_Remote[SessionInfo]):
     def check_open(self) -> None:
         """Raise `TinkerError` if it is closed."""
         if self._closed:
-            raise TinkerError("the service client has been closed")
+            raise TinkerError("the client or its service client has been closed")
 
     def _take_up(self) -> None:
         self._session_id = self.known_session_id()
