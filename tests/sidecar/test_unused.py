@@ -25,6 +25,7 @@ from tinker_client.connection.backends import get_backend
 from tinker_client.connection.sidecar import SidecarHost
 from tinker_client.local_server import LocalServer
 from tinker_client.official.starting import Starter
+from tinker_sidecar.ipc.protocol import CloseSampler
 
 pytestmark = pytest.mark.in_all_hosts
 
@@ -313,3 +314,19 @@ def test_what_is_opened_while_it_ends_is_opened(host: str, open_service: Open) -
     finally:
         over.set()
         looking.join()
+
+
+def test_the_garbage_collector_lets_go_where_a_sidecar_is_being_started(
+    host: str, open_service: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may run anywhere, such as in the first steps of the thread that starts it, for which others wait."""
+    backend = backend_of(host)
+    begin = threading.Thread._set_ident  # type: ignore[attr-defined]  # What a new thread does first.
+
+    def begin_with_garbage(thread: threading.Thread) -> None:
+        begin(thread)
+        if thread.name == "tinker-sidecar-start":
+            backend.send(CloseSampler(1))
+
+    monkeypatch.setattr(threading.Thread, "_set_ident", begin_with_garbage)
+    sample(sampling_client(open_service()))
