@@ -178,8 +178,7 @@ def test_a_closed_client_does_not_come_to_life_with_the_next_sidecar(open_servic
     assert "no sidecar is running" in status()
 
 
-@pytest.mark.usefixtures("_soon")
-@pytest.mark.usefixtures("host")
+@pytest.mark.usefixtures("_soon", "host")
 def test_what_could_not_be_opened_keeps_none() -> None:
     with pytest.raises(APIConnectionError) as error:
         ServiceClient(base_url="http://127.0.0.1:1", api_key="tml-tests")

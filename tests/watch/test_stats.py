@@ -69,7 +69,7 @@ def test_it_says_where_it_runs(connect: Connect, host: str) -> None:
     assert stats.process.rss_bytes > 1 << 20
     assert stats.process.threads >= 1
     (session,) = stats.sessions
-    # To a near server a shared sidecar has fewer on their way, as programs come and go.
+    # In a shared one fewer are open, so that a program that asks for little waits behind fewer of others.
     assert session.limits["submissions"].limit == (24 if host == "shared" else 128)
     assert session.limits["server"].limit is None
 

@@ -115,6 +115,11 @@ class Backend(Hosted):
             if (host := self._host) is not None:  # It may have been told the others just before.
                 self._send_unsent(host)
 
+    def _send_now(self, message: Message) -> None:
+        """Pass on what `_tell` tells a host that is being started, if it still needs that."""
+        if (host := self._host) is not None:
+            host.send(message)
+
     def submit(self, sample: Sample, spec: RequestSpec, future: APIFuture[Any]) -> None:
         """Send `sample`, which asks for what `spec` says, and complete `future` when it is answered.
 
@@ -155,16 +160,14 @@ class Backend(Hosted):
         with self.lock:
             self._check_started()
             future = self._calls.add(number, checked)
-            if self._host is not None:
-                self._host.send(checked)
+            self._send_now(checked)
         return future
 
     def cancel(self, request: int) -> None:
         """Forget a request and have the engine drop it."""
         with self.lock:
             if request in self._in_flight.futures:
-                if self._host is not None:
-                    self._host.send(Cancel([request]))
+                self._send_now(Cancel([request]))
                 self._forget([request])
 
     def opened(self, opened: Opened) -> None:

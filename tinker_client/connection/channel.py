@@ -44,8 +44,8 @@ class Channel:
 
     `deliver` is called with each batch, and returns what `Ack.is_awaited` says. `closed` is called once, in
     the end, on the receiving thread: with None when `exit_fd` says that the sidecar has exited, or with what
-    makes it useless. `look` is called there every second or so, and
-    says whether the sidecar is to end, and nothing that it says matters any more.
+    makes it useless. `look` is called there every second or so, and says whether the sidecar is to end, so
+    that nothing which comes from it matters any more.
 
     Sending costs no GIL hand-off (see `tinker_sidecar.ipc.sockets`), and receiving costs one a batch, that of
     whoever waits: a thread that blocks on a future reads the socket itself, and so does an event loop
