@@ -13,7 +13,20 @@ __all__ = ["in_trio", "wait_in_trio"]
 def in_trio() -> bool:
     """Whether a task of trio's runs this, found out without importing trio."""
     trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_task()
+    if trio is None:
+        return False
+    try:
+        return bool(trio.lowlevel.in_trio_task())
+    except AttributeError:  # It is older than 0.23, or another thread is importing it.
+        return _has_task(trio)
+
+
+def _has_task(trio: Any) -> bool:
+    try:
+        trio.lowlevel.current_task()
+    except (AttributeError, RuntimeError):
+        return False
+    return True
 
 
 def wait_in_trio(wake_when_done: Callable[[Callable[[object], None]], bool]) -> Generator[Any, None, None]:

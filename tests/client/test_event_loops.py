@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -143,6 +144,26 @@ def test_all_of_it_under_trio(host: str, sim_server: LocalServer) -> None:
             ]
 
     assert trio.run(main) == [TOKENS, TOKENS, TOKENS, "tinker-sidecar/sim", True]
+
+
+def test_with_a_trio_older_than_0_23(
+    host: str, sim_server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be imported by others, such as httpcore, and has no `in_trio_task`."""
+    monkeypatch.delattr(trio.lowlevel, "in_trio_task")
+    test_all_of_it_under_trio(host, sim_server)
+    with ServiceClient(base_url=sim_server.base_url, api_key="tml-tests") as service_client:
+        client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")
+        assert client.sample(PROMPT, 1, PARAMS).result(30).sequences[0].tokens == TOKENS
+
+
+def test_while_another_thread_imports_trio(
+    host: str, sim_server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trio", ModuleType("trio"))
+    with ServiceClient(base_url=sim_server.base_url, api_key="tml-tests") as service_client:
+        client = service_client.create_sampling_client(base_model="tinker-sidecar/sim")
+        assert client.sample(PROMPT, 1, PARAMS).result(30).sequences[0].tokens == TOKENS
 
 
 def test_giving_up_under_trio(never_client: SamplingClient) -> None:
