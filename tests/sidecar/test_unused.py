@@ -1,8 +1,9 @@
-"""A sidecar in which nothing is open any more ends, and the next use starts another."""
+"""An engine in which nothing is open any more ends, with its sidecar, and the next use starts another."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -10,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -22,6 +25,7 @@ from tests.waiting import PATIENCE, has_ended, wait_until
 from tinker_client import APIConnectionError, SamplingClient, ServiceClient, TinkerError, stats, status
 from tinker_client.connection.backend import Backend
 from tinker_client.connection.backends import get_backend
+from tinker_client.connection.in_process import InProcessHost
 from tinker_client.connection.sidecar import SidecarHost
 from tinker_client.local_server import LocalServer
 from tinker_client.official.starting import Starter
@@ -29,14 +33,16 @@ from tinker_sidecar.ipc.protocol import CloseSampler
 
 pytestmark = pytest.mark.in_all_hosts
 
+in_a_sidecar = pytest.mark.parametrize("host", ["sidecar", "shared"], indirect=True)
+
 UNUSED = 0.5
 A_WHILE = 4.0
-"""Seconds in which a sidecar that is not needed would long have ended."""
+"""Seconds in which an engine that is not needed would long have ended."""
 
 Open = Callable[[], ServiceClient]
 
 
-@pytest.fixture(params=["sidecar", "shared"])
+@pytest.fixture(params=[*HOSTS])
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name: str = request.param
     monkeypatch.setenv("TINKER_SUBPROCESS_SAMPLING", HOSTS[name])
@@ -63,36 +69,49 @@ def sample(client: SamplingClient) -> None:
 
 
 def backend_of(host: str) -> Backend:
-    return get_backend(sidecar="shared" if host == "shared" else True)
+    return get_backend(sidecar={"in_process": False, "sidecar": True, "shared": "shared"}[host])
 
 
-def sidecar() -> int:
-    """The process of the sidecar that runs."""
-    pid = stats(most_requests=0).process.pid
-    assert pid != psutil.Process().pid
-    return pid
+class Engine(NamedTuple):
+    """One that runs: its process, which is this one for one in process, and its number in that."""
+
+    pid: int
+    generation: int | None
+    is_in_process: bool
+
+    def has_ended(self) -> bool:
+        """Whether its thread has, or its process."""
+        if self.is_in_process:
+            return "tinker-in-process-engine" not in [thread.name for thread in threading.enumerate()]
+        return has_ended(self.pid)
 
 
-def test_closed_for_half_a_minute_all_is_given_back(open_service: Open) -> None:
+def engine(host: str) -> Engine:
+    pid, is_in_process = stats(most_requests=0).process.pid, host == "in_process"
+    assert (pid == os.getpid()) == is_in_process
+    return Engine(pid, backend_of(host).generation, is_in_process)
+
+
+def test_closed_for_half_a_minute_all_is_given_back(host: str, open_service: Open) -> None:
     before = belongings()
     with open_service() as service_client:
         clients = [sampling_client(service_client) for _ in range(20)]
         for future in [client.sample(prompt(1), 1, PARAMS) for client in clients]:
             future.result(30)
-        first = sidecar()
-    wait_until(lambda: has_ended(first))
+        first = engine(host)
+    wait_until(first.has_ended)
     wait_until(lambda: not leaked(before))
     sample(sampling_client(open_service()))
-    assert sidecar() != first
+    assert engine(host) != first
 
 
 @pytest.mark.usefixtures("_soon")
-def test_dropping_the_clients_does_as_well(open_service: Open) -> None:
+def test_dropping_the_clients_does_as_well(host: str, open_service: Open) -> None:
     client = sampling_client(open_service())
     sample(client)
-    first = sidecar()
+    first = engine(host)
     del client
-    wait_until(lambda: has_ended(first))
+    wait_until(first.has_ended)
 
 
 @pytest.mark.usefixtures("_soon")
@@ -102,19 +121,19 @@ def test_closed_before_it_runs_it_ends_as_well(host: str, open_service: Open) ->
 
     asyncio.run(main())
     wait_until(lambda: backend_of(host).is_running)
-    first = sidecar()
-    wait_until(lambda: has_ended(first))
+    first = engine(host)
+    wait_until(first.has_ended)
 
 
 @pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize("what", ["session", "sampler"])
-def test_one_with_something_open_stays(open_service: Open, what: str) -> None:
+def test_one_with_something_open_stays(host: str, open_service: Open, what: str) -> None:
     service_client = open_service()
     kept = service_client if what == "session" else sampling_client(service_client)
     del service_client
-    first = sidecar()
+    first = engine(host)
     time.sleep(A_WHILE)
-    assert sidecar() == first
+    assert engine(host) == first
     assert kept
 
 
@@ -123,28 +142,29 @@ def test_one_that_was_started_in_advance_stays(host: str) -> None:
     """As `install` does, while the program loads its models."""
     Starter(backend_of(host).where).begin()
     wait_until(lambda: backend_of(host).is_running)
-    first = sidecar()
+    first = engine(host)
     time.sleep(A_WHILE)
-    assert sidecar() == first
+    assert engine(host) == first
 
 
 @pytest.mark.usefixtures("_soon")
-def test_one_that_shows_itself_stays(open_service: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_shows_itself_stays(host: str, open_service: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINKER_SIDECAR_METRICS", "0")
     with open_service():
-        first = sidecar()
+        first = engine(host)
     time.sleep(A_WHILE)
-    assert sidecar() == first
+    assert engine(host) == first
 
 
 @pytest.mark.usefixtures("_soon")
-def test_what_went_through_it_is_still_told(open_service: Open) -> None:
+def test_what_went_through_it_is_still_told(host: str, open_service: Open) -> None:
     with open_service() as service_client:
         client = sampling_client(service_client)
         for _ in range(3):
             sample(client)
         first = stats()
-    wait_until(lambda: "no sidecar is running" in status())
+    wait_until(lambda: not backend_of(host).is_running)
+    assert "no sidecar is running" in status()
     ended = stats()
     assert ended.since_start.finished == first.since_start.finished == 3
     assert ended.since_start.completion_tokens == first.since_start.completion_tokens == 24
@@ -162,12 +182,12 @@ def test_what_went_through_it_is_still_told(open_service: Open) -> None:
 
 
 @pytest.mark.usefixtures("_soon")
-def test_a_closed_client_does_not_come_to_life_with_the_next_sidecar(open_service: Open) -> None:
+def test_a_closed_client_does_not_come_to_life_with_the_next_sidecar(host: str, open_service: Open) -> None:
     with open_service() as service_client:
         client = sampling_client(service_client)
         sample(client)
-        first = sidecar()
-    wait_until(lambda: has_ended(first))
+        first = engine(host)
+    wait_until(first.has_ended)
     with pytest.raises(TinkerError, match="closed"):
         sample(client)
     with pytest.raises(TinkerError, match="closed"):
@@ -175,26 +195,27 @@ def test_a_closed_client_does_not_come_to_life_with_the_next_sidecar(open_servic
     with pytest.raises(TinkerError, match="closed"):
         service_client.get_server_capabilities()
     assert client.session_id
-    assert "no sidecar is running" in status()
+    assert not backend_of(host).is_running
 
 
 @pytest.mark.usefixtures("_soon", "host")
-def test_what_could_not_be_opened_keeps_none() -> None:
+def test_what_could_not_be_opened_keeps_none(host: str) -> None:
     with pytest.raises(APIConnectionError) as error:
         ServiceClient(base_url="http://127.0.0.1:1", api_key="tml-tests")
-    first = sidecar()
-    wait_until(lambda: has_ended(first))
+    first = engine(host)
+    wait_until(first.has_ended)
     assert error.value.__traceback__ is not None  # It keeps the session.
 
 
+@in_a_sidecar
 @pytest.mark.usefixtures("_soon")
 def test_one_whose_start_was_interrupted_ends(host: str) -> None:
     threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         backend_of(host).start()
     wait_until(lambda: backend_of(host).is_running)
-    first = sidecar()
-    wait_until(lambda: has_ended(first))
+    first = engine(host)
+    wait_until(first.has_ended)
 
 
 def test_closed_while_it_opens_samplers(host: str, open_service: Open) -> None:
@@ -227,6 +248,7 @@ def test_closed_while_it_opens_samplers(host: str, open_service: Open) -> None:
     assert not backend_of(host)._has_work()
 
 
+@in_a_sidecar
 def test_closed_or_dropped_before_the_sidecar_runs_it_is_not_open(host: str, open_service: Open) -> None:
     async def main() -> ServiceClient:
         closed, kept = open_service(), open_service()
@@ -242,12 +264,13 @@ def test_closed_or_dropped_before_the_sidecar_runs_it_is_not_open(host: str, ope
     assert repr(kept).split()[1] == stats().sessions[0].session_id
 
 
-def test_nor_with_one_that_replaces_a_dead_one(open_service: Open) -> None:
+@in_a_sidecar
+def test_nor_with_one_that_replaces_a_dead_one(host: str, open_service: Open) -> None:
     with open_service() as service_client:
         client = sampling_client(service_client)
         sample(client)
     other = open_service()
-    first = psutil.Process(sidecar())
+    first = psutil.Process(engine(host).pid)
     first.kill()
     sample(sampling_client(other))
     with pytest.raises(TinkerError, match="closed"):
@@ -259,12 +282,17 @@ def test_nor_with_one_that_replaces_a_dead_one(open_service: Open) -> None:
 def _looks_by_the_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts as unused at once, and only `look` of this file looks whether it is."""
     monkeypatch.setattr("tinker_client.connection.backend.UNUSED", 0.0)
-    monkeypatch.setattr("tinker_client.connection.channel._LOOK_EVERY", 1e9)
+    for module in ("channel", "in_process"):
+        monkeypatch.setattr(f"tinker_client.connection.{module}._LOOK_EVERY", 1e9)
 
 
 def look(backend: Backend) -> None:
-    if isinstance(backend._host, SidecarHost):
-        backend._host._end_if_unused()
+    host = backend._host
+    if isinstance(host, SidecarHost):
+        host._end_if_unused()
+    elif isinstance(host, InProcessHost):
+        with suppress(RuntimeError):  # Its loop has just been closed.
+            host._loop.call_soon_threadsafe(host._end_if_unused)
 
 
 @pytest.mark.usefixtures("_looks_by_the_test_alone")
@@ -315,6 +343,7 @@ def test_what_is_opened_while_it_ends_is_opened(host: str, open_service: Open) -
         looking.join()
 
 
+@in_a_sidecar
 def test_the_garbage_collector_lets_go_where_a_sidecar_is_being_started(
     host: str, open_service: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

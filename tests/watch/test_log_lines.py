@@ -146,6 +146,15 @@ def test_a_summary(connect: Connect, lines: Lines, monkeypatch: pytest.MonkeyPat
     lines.wait_for(r"^INFO 4 requests finished in \d+ s; .* time went: .*server \d+%")
 
 
+def test_a_summary_of_what_was_over_before_it_was_due(
+    connect: Connect, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a loop that samples for half a minute, and trains for as long."""
+    monkeypatch.setenv("TINKER_SIDECAR_LOG_INTERVAL", "6")
+    connect().sampling_client().sample(prompt(1), 1, PARAMS).result(60)
+    lines.wait_for(r"^INFO 1 requests finished in \d+ s; .* none in flight")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [

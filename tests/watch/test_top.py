@@ -200,8 +200,13 @@ def test_sorting(stand_in: StandIns, terminal: Callable[..., Terminal]) -> None:
     screen.shows("by pid", f"{few.pid}", f"{many.pid}")
     screen.press("ss")
     screen.shows("by in flight")
-    lines = [line.removeprefix(">").split()[:1] for line in screen.screen]
-    assert lines.index([f"{many.pid}"]) < lines.index([f"{few.pid}"])
+
+    def are_in_order() -> bool:
+        pids = [line.removeprefix(">").split()[:1] for line in screen.screen]
+        found = [pids.index([f"{one.pid}"]) for one in (many, few) if [f"{one.pid}"] in pids]
+        return len(found) == 2 and found == sorted(found)
+
+    wait_until(are_in_order, show=lambda: "\n".join(screen.screen))  # It is drawn line by line.
 
 
 def test_the_requests_of_one(stand_in: StandIns, terminal: Callable[..., Terminal]) -> None:

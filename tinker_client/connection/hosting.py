@@ -155,8 +155,7 @@ class Hosted:
     def died(self, host: Host, error: SidecarError) -> None:
         """The host is gone: another takes over, and if none can, whoever waits gets the error."""
         with self.lock:
-            if self._leaving is host:
-                self._leaving = None
+            if self.has_left(host):
                 return
             if self._host is not host:
                 if self._launch is not None:
@@ -264,6 +263,14 @@ class Hosted:
             self.past = traffic if self.past is None else self.past + traffic
             self._has_retired = True
             return True
+
+    def has_left(self, host: Host) -> bool:
+        """`host` has ended. Returns whether that was for want of use."""
+        with self.lock:
+            wanted = self._leaving is host
+            if wanted:
+                self._leaving = None
+        return wanted
 
     def close(self, *, at_exit: bool = False) -> None:
         """Stop the host and fail what is pending.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import threading
@@ -34,6 +35,8 @@ _THREADS = 2
 """The engine's, and that which gives back the HTTP library's memory, whose lack is told on stderr."""
 _LOOK, _RARELY = 0.02, 0.32
 """Seconds until the first look for results that have been taken, and between looks in the end."""
+_LOOK_EVERY = 1.0
+"""Seconds between looks whether it is still needed."""
 
 
 class InProcessHost:
@@ -77,7 +80,10 @@ class InProcessHost:
             # One wake-up serves all that is sent before the engine's thread gets the GIL. No other call may
             # come between these two lines: Ctrl-C is raised after calls, and then nobody wakes the engine.
             self._scheduled = True
-            self._loop.call_soon_threadsafe(self._drain, context=context)
+            try:
+                self._loop.call_soon_threadsafe(self._drain, context=context)
+            except RuntimeError:  # It has ended, as it was not needed.
+                return
             if self._watcher is not None:
                 self._watcher.expect()
 
@@ -93,7 +99,8 @@ class InProcessHost:
 
     def close(self) -> None:
         """Stop the engine, and wait for its thread unless this is it."""
-        self._loop.call_soon_threadsafe(self._stop.set, context=contextvars.Context())
+        with contextlib.suppress(RuntimeError):  # It has ended already.
+            self._loop.call_soon_threadsafe(self._stop.set, context=contextvars.Context())
         if threading.current_thread() is not self._thread:
             self._thread.join(_END_TIMEOUT)
 
@@ -140,6 +147,14 @@ class InProcessHost:
             self._loop.run_until_complete(self._serve())
         finally:
             self._loop.close()
+            self._backend.has_left(self)
+
+    def _end_if_unused(self) -> None:
+        backend = self._backend
+        if backend.is_unused() and backend.retire(self, self._engine.stats().since_start):
+            self._stop.set()
+        else:
+            self._loop.call_later(_LOOK_EVERY, self._end_if_unused)
 
     async def _serve(self) -> None:
         from tinker_sidecar.onlookers import Onlookers
@@ -148,6 +163,7 @@ class InProcessHost:
         self._onlookers = Onlookers(self._engine, self._backend.watching, os.getpid())
         self._onlookers.start()
         watching = asyncio.create_task(self._watch_gil()) if self._backend.watching.who else None
+        self._loop.call_later(_LOOK_EVERY, self._end_if_unused)
         await self._stop.wait()
         self._onlookers.close()
         if watching is not None:

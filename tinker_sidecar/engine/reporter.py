@@ -16,7 +16,7 @@ logger = engine_logger(__name__)
 
 
 class Reporter:
-    """Looks every few seconds, while anything is under way, whether there is something to tell.
+    """Looks every few seconds, until nothing is under way or untold, whether there is something to tell.
 
     That is a summary every `interval` seconds, at level INFO; and warnings when the server refuses requests
     or when nothing gets done, each at most once a minute, and with a word at its end.
@@ -35,6 +35,8 @@ class Reporter:
         self._stats = look
         self._is_looking = False
         self._summarized_at = 0.0
+        self._summarized = 0
+        """How many requests had ended by the last summary."""
         self._looked_at = monotonic()
         self._refused = 0
         """How many refusals there have been until the last look."""
@@ -60,12 +62,16 @@ class Reporter:
         self._tell_throttling(now, stats)
         self._tell_what_is_stuck(now, stats)
         self._looked_at = now
-        if now - self._summarized_at >= self._interval and stats.last_60s.submitted + stats.in_flight:
-            self._summarized_at = now
+        self._summarize(now, stats)
+        is_over = not stats.in_flight and _ended(stats) == self._summarized
+        if not is_over or self._throttled_since is not None or self._stuck_since is not None:
+            self._look_again()
+
+    def _summarize(self, now: float, stats: Stats) -> None:
+        if now - self._summarized_at >= self._interval:
+            self._summarized_at, self._summarized = now, _ended(stats)
             if logger.isEnabledFor(logging.INFO):
                 logger.info("%s", _summary(stats))
-        if stats.in_flight or self._throttled_since is not None or self._stuck_since is not None:
-            self._look_again()
 
     def _tell_throttling(self, now: float, stats: Stats) -> None:
         refused = stats.since_start.retried.get("429", 0)
@@ -117,6 +123,11 @@ class Reporter:
             stats.in_flight,
             ", ".join(_named(request) for request in stuck[:3]),
         )
+
+
+def _ended(stats: Stats) -> int:
+    since = stats.since_start
+    return since.finished + since.cancelled + sum(since.failed.values())
 
 
 def _named(request: RequestStats) -> str:
