@@ -116,7 +116,10 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
         if self._state == FINISHED and self._exception is None:
             return self._result  # type: ignore[no-any-return]  # `super().result(0)` does the same in three times the time.
         self._check_done(timeout)
-        return super().result(0)
+        try:
+            return super().result(0)
+        finally:
+            del self  # See `_watch`.
 
     def done(self) -> bool:
         """Whether there is an outcome: a result, an error or a cancellation."""
@@ -200,10 +203,17 @@ class InterruptibleFuture(concurrent.futures.Future[T]):
         return f"no outcome within {timeout:g} s{what}"
 
     def _watch(self) -> Generator[Any, None, T]:
-        """The outcome, waited for in a task."""
-        if not self.done():
-            yield from self._until_done()
-        return self.result()
+        """The outcome, waited for in a task.
+
+        An error's traceback keeps the variables of the frames that it has passed, and this future keeps the
+        error. So that it does not need the garbage collector, no frame has the future in the end.
+        """
+        try:
+            if not self.done():
+                yield from self._until_done()
+            return self.result()
+        finally:
+            del self
 
     def _until_done(self) -> Generator[Any, None, None]:
         """Wait in a task, of asyncio or trio, without holding up its event loop."""
@@ -258,30 +268,36 @@ def _release(lock: threading.Lock, _: object) -> None:
 @types.coroutine
 def awaited(future: InterruptibleFuture[T]) -> Generator[Any, None, T]:
     """What `await` gives, but to give up here does not cancel `future`, which others wait for, too."""
-    return (yield from future._watch())
+    watching = future._watch()
+    del future
+    return (yield from watching)
 
 
 async def within(
     timeout: float | None, work: Awaitable[T], describe_delay: Callable[[float | None], str]
 ) -> T:
     """What comes of `work`, which is cancelled after `timeout` seconds: then a `TimeoutError` says why."""
-    if timeout is None:
-        return await work
-    if in_trio():
-        import trio
-
-        with trio.move_on_after(timeout):
+    try:
+        if timeout is None:
             return await work
-    else:
-        import asyncio
+        if in_trio():
+            import trio
 
-        try:
-            async with asyncio.timeout(timeout) as scope:
+            with trio.move_on_after(timeout):
                 return await work
-        except TimeoutError:
-            if not scope.expired():
-                raise  # It is what `work` itself raised.
-    raise TimeoutError(describe_delay(timeout))
+        else:
+            import asyncio
+
+            try:
+                async with asyncio.timeout(timeout) as scope:
+                    return await work
+            except TimeoutError:
+                if not scope.expired():
+                    raise  # It is what `work` itself raised.
+        late = TimeoutError(describe_delay(timeout))
+    finally:
+        del work, describe_delay  # See `InterruptibleFuture._watch`.
+    raise late
 
 
 class APIFuture(InterruptibleFuture[T]):
@@ -328,7 +344,10 @@ class APIFuture(InterruptibleFuture[T]):
 
     async def result_async(self, timeout: float | None = None) -> T:
         """The result, awaited for at most `timeout` seconds; `TimeoutError` after, cancelling the request."""
-        return await within(timeout, self, self._describe_delay)
+        try:
+            return await within(timeout, self, self._describe_delay)
+        finally:
+            del self
 
     def future(self) -> concurrent.futures.Future[T]:
         """This future, for code written for the official SDK, where it is another object."""
@@ -336,7 +355,10 @@ class APIFuture(InterruptibleFuture[T]):
 
     async def coroutine(self) -> T:
         """This future as a coroutine, for `asyncio.create_task` and its like."""
-        return await self
+        try:
+            return await self
+        finally:
+            del self
 
     def __await__(self) -> Generator[Any, None, T]:
         if self._state not in _DONE:
@@ -349,7 +371,10 @@ class APIFuture(InterruptibleFuture[T]):
             import asyncio
 
             raise asyncio.CancelledError
-        return self.result()
+        try:
+            return self.result()
+        finally:
+            del self
 
 
 def _cancellations() -> tuple[type[BaseException], ...]:

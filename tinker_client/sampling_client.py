@@ -421,7 +421,10 @@ class _LogprobsFuture(APIFuture[Any]):
     """A sampling request of which only the prompt's logprobs are wanted, decoded by who asks."""
 
     def result(self, timeout: float | None = None) -> Any:
-        return super().result(timeout).prompt_logprobs
+        try:
+            return super().result(timeout).prompt_logprobs
+        finally:
+            del self
 
 
 def _known_base_model(info: SamplerInfo) -> str:

@@ -6,6 +6,7 @@ import concurrent.futures
 from collections.abc import Awaitable, Generator
 from typing import Any, Self
 
+from tinker_client.errors import TinkerError
 from tinker_client.futures import APIFuture, InterruptibleFuture, awaited, within
 
 __all__ = ["SelfFuture"]
@@ -44,6 +45,9 @@ class SelfFuture:
             if confirmation.done():
                 raise  # It is the error that the server was confirmed with: it did not answer in time.
             raise TimeoutError(self._describe_delay(timeout)) from None
+        except TinkerError:
+            del self, confirmation  # See `InterruptibleFuture._watch`.
+            raise
         return self
 
     async def result_async(self, timeout: float | None = None) -> Self:

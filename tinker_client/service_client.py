@@ -113,7 +113,10 @@ class ServiceClient:
         self._session = create_session(get_backend(sidecar=self._subprocess_sampling), settings)
         opening = self._session.open()
         if not runs_event_loop():
-            opening.result()
+            try:
+                opening.result()
+            finally:
+                del self, opening  # See `InterruptibleFuture._watch`.
 
     def create_sampling_client(
         self,
@@ -154,7 +157,12 @@ class ServiceClient:
             retry_config=self._retry_config if retry_config is None else retry_config,
             subprocess_sampling=self._subprocess_sampling,
         )
-        return client if runs_event_loop() else client.result()
+        if runs_event_loop():
+            return client
+        try:
+            return client.result()
+        finally:
+            del client  # See `InterruptibleFuture._watch`.
 
     async def create_sampling_client_async(
         self,

@@ -38,7 +38,13 @@ class RoutedFuture(APIFuture[Any]):
         self.wanted = wanted
 
     def result(self, timeout: float | None = None) -> Any:
-        value = super().result(timeout)
+        try:
+            return self._own(super().result(timeout))
+        finally:
+            del self  # See `InterruptibleFuture._watch`.
+
+    def _own(self, value: Any) -> Any:
+        """`value` as the SDK has it."""
         if not isinstance(value, SampleResponse):
             return value  # The call went the official path, and has its kind of result.
         if self._converted is None:
