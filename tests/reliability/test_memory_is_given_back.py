@@ -108,3 +108,38 @@ go_on()
     wait_until(lambda: left().rss < most, show=lambda: (before, after, left().rss))
     program.go_on()
     program.assert_ends_well()
+
+
+@with_a_call_for_it
+@in_each_host
+def test_the_prompt_that_was_asked_last_is_not_kept(launch: Launch, sidecar: bool | str) -> None:
+    program = launch(
+        """
+from tinker_client import BadRequestError
+
+def ask(tokens):
+    with ServiceClient() as service:
+        client = service.create_sampling_client(base_model="tinker-sidecar/sim")
+        try:
+            client.sample(types.ModelInput.from_ints([1] * tokens), 1, PARAMS).result(60)
+        except BadRequestError:
+            assert tokens > 1
+
+ask(1)
+say("asked")
+go_on()
+ask(9_000_000)
+say("asked")
+go_on()
+""",
+        sidecar=sidecar,
+    )
+    program.expect("asked")
+    memory = psutil.Process(program.pid).memory_info
+    before = memory().rss
+    program.go_on()
+    program.expect("asked")
+    # The prompt takes 36 MB, and 18 more in process. Of those glibc keeps what it may need again.
+    wait_until(lambda: memory().rss - before < 30 * MB, show=lambda: (memory().rss - before) / MB)
+    program.go_on()
+    program.assert_ends_well()

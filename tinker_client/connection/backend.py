@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _WARN_EVERY = 60.0
 UNUSED = 20.0
-"""Seconds without anything open after which a sidecar ends."""
+"""Seconds without anything open after which an engine ends."""
 
 
 class Opened(Protocol):
@@ -73,8 +73,8 @@ class Backend(Hosted):
         self.events = Events()
         self._in_flight = InFlight()
         self._calls = Calls()
-        self._last_spec: RequestSpec | None = None
-        """What this host was sent last."""
+        self._last_spec: int | None = None
+        """The id of what this host was sent last."""
         self._events_of = 0
         """The batch whose events were passed on last: a batch that comes again has them once more."""
         self._warned_at = float("-inf")
@@ -245,9 +245,9 @@ class Backend(Hosted):
 
     def _send_sample(self, sample: Sample, spec: RequestSpec) -> None:
         if (host := self._host) is not None:
-            if spec is not self._last_spec:
+            if spec.id != self._last_spec:
                 host.send(spec)
-                self._last_spec = spec
+                self._last_spec = spec.id
             host.send(sample)
 
     # With each host, and without one

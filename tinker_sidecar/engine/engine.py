@@ -246,6 +246,7 @@ class Engine:
         await asyncio.gather(*tasks, *self._closings, return_exceptions=True)
         for opened in (*self._samplers.values(), *self._sessions.values()):
             await _close(opened)
+        self._spec = None  # In process the garbage collector may come late.
 
     # Requests
 
