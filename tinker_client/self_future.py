@@ -6,7 +6,6 @@ import concurrent.futures
 from collections.abc import Awaitable, Generator
 from typing import Any, Self
 
-from tinker_client.errors import TinkerError
 from tinker_client.futures import APIFuture, InterruptibleFuture, awaited, within
 
 __all__ = ["SelfFuture"]
@@ -41,24 +40,29 @@ class SelfFuture:
         confirmation = self._confirmation()
         try:
             confirmation.result(timeout)
+            return self
         except TimeoutError:
             if confirmation.done():
                 raise  # It is the error that the server was confirmed with: it did not answer in time.
             raise TimeoutError(self._describe_delay(timeout)) from None
-        except TinkerError:
-            del self, confirmation  # See `InterruptibleFuture._watch`.
-            raise
-        return self
+        finally:
+            del self, confirmation  # See `InterruptibleFuture._watch`. So it is in what follows.
 
     async def result_async(self, timeout: float | None = None) -> Self:
         """What `result` gives, awaited for at most `timeout` seconds."""
         confirmed: Awaitable[object] = awaited(self._confirmation())
-        await within(timeout, confirmed, self._describe_delay)
-        return self
+        try:
+            await within(timeout, confirmed, self._describe_delay)
+            return self
+        finally:
+            del self
 
     def __await__(self) -> Generator[Any, None, Self]:
-        yield from awaited(self._confirmation())
-        return self
+        try:
+            yield from awaited(self._confirmation())
+            return self
+        finally:
+            del self
 
     def future(self) -> concurrent.futures.Future[Self]:
         """A future of this client, for code that wants one."""
@@ -75,4 +79,7 @@ class SelfFuture:
 
     async def coroutine(self) -> Self:
         """This client as a coroutine's result, for `asyncio.create_task` and its like."""
-        return await self
+        try:
+            return await self
+        finally:
+            del self

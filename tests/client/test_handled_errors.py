@@ -74,10 +74,28 @@ def assert_nothing_is_kept(act: Callable[[], object]) -> None:
 def test_raised_in_a_task(
     client: SamplingClient, call: Callable[[SamplingClient], Awaitable[object]], loop: str
 ) -> None:
+    assert_nothing_is_kept_in_a_task(lambda: call(client), loop)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_raised_in_a_task_where_a_client_is_made(
+    host: str, service_client: ServiceClient, loop: str, bounded: bool
+) -> None:
+    async def make() -> None:
+        if bounded:
+            await service_client.create_sampling_client(base_model="none").result_async(30)
+        else:
+            await service_client.create_sampling_client_async(base_model="none")
+
+    assert_nothing_is_kept_in_a_task(make, loop)
+
+
+def assert_nothing_is_kept_in_a_task(act: Callable[[], Awaitable[object]], loop: str) -> None:
     async def fail() -> weakref.ref[Rollouts]:
         rollouts = Rollouts()
         try:
-            await call(client)
+            await act()
         except TinkerError:
             return weakref.ref(rollouts)
         raise AssertionError("no error")

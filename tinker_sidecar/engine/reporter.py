@@ -62,16 +62,15 @@ class Reporter:
         self._tell_throttling(now, stats)
         self._tell_what_is_stuck(now, stats)
         self._looked_at = now
-        self._summarize(now, stats)
-        is_over = not stats.in_flight and _ended(stats) == self._summarized
-        if not is_over or self._throttled_since is not None or self._stuck_since is not None:
-            self._look_again()
-
-    def _summarize(self, now: float, stats: Stats) -> None:
-        if now - self._summarized_at >= self._interval:
+        if self._has_news(stats) and now - self._summarized_at >= self._interval:
             self._summarized_at, self._summarized = now, _ended(stats)
             if logger.isEnabledFor(logging.INFO):
                 logger.info("%s", _summary(stats))
+        if self._has_news(stats) or self._throttled_since is not None or self._stuck_since is not None:
+            self._look_again()
+
+    def _has_news(self, stats: Stats) -> bool:
+        return stats.in_flight > 0 or _ended(stats) != self._summarized
 
     def _tell_throttling(self, now: float, stats: Stats) -> None:
         refused = stats.since_start.retried.get("429", 0)
