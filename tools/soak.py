@@ -260,8 +260,7 @@ def sample_in_process(report: Report, seed: int, *, quick: bool) -> None:
         time.sleep(0.1)
     if not quick and kept:
         report.broke(f"the polls' books are not empty: {kept}")
-    [poller] = [it for it in _living(FuturesPoller) if not it._is_closed]
-    [session] = [it for it in _living(Session) if poller._session is it]
+    [session] = _living(Session)
     if session.last_heartbeat is None or time.monotonic() - session.last_heartbeat > HEARTBEAT_GAP:
         report.broke("the loop of heartbeats has ended")
     report.count("engine's loops alive in the end", len(session._background))
