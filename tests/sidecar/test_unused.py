@@ -198,7 +198,7 @@ def test_a_closed_client_does_not_come_to_life_with_the_next_sidecar(host: str, 
     assert not backend_of(host).is_running
 
 
-@pytest.mark.usefixtures("_soon", "host")
+@pytest.mark.usefixtures("_soon")
 def test_what_could_not_be_opened_keeps_none(host: str) -> None:
     async def open_in_vain() -> ServiceClient:
         service_client = ServiceClient(base_url="http://127.0.0.1:1", api_key="tml-tests")

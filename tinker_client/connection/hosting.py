@@ -155,7 +155,7 @@ class Hosted:
     def died(self, host: Host, error: SidecarError) -> None:
         """The host is gone: another takes over, and if none can, whoever waits gets the error."""
         with self.lock:
-            if self.has_left(host):
+            if self.ended(host):
                 return
             if self._host is not host:
                 if self._launch is not None:
@@ -264,8 +264,8 @@ class Hosted:
             self._has_retired = True
             return True
 
-    def has_left(self, host: Host) -> bool:
-        """`host` has ended. Returns whether that was for want of use."""
+    def ended(self, host: Host) -> bool:
+        """The host has ended. Returns whether that was for want of use."""
         with self.lock:
             wanted = self._leaving is host
             if wanted:

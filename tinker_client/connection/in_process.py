@@ -147,7 +147,7 @@ class InProcessHost:
             self._loop.run_until_complete(self._serve())
         finally:
             self._loop.close()
-            self._backend.has_left(self)
+            self._backend.ended(self)
 
     def _end_if_unused(self) -> None:
         backend = self._backend
