@@ -14,7 +14,8 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from operator import truediv
 from statistics import median
 from typing import NamedTuple
 
@@ -32,14 +33,17 @@ PEERS = (OFFICIAL_NEW, OURS, OURS_SIDECAR)
 IN_FLIGHT = 4000
 MOST = 1000
 REST = 30.0
-ROUNDS, ROUNDS_OF_OTHERS = 5, 2
+ROUNDS, ROUNDS_OF_OTHERS = 3, 2
+TURNS = 3
+"""Sweeps of one sampler, and of all, in each round."""
 STALL = 5.0
 """Seconds without a result, at a server that takes 50 ms for one."""
 
 
 class Point(NamedTuple):
     samplers: int
-    descriptors: int | None = None
+    descriptors: int = 0
+    """How many the program may have. 0: as many as it likes."""
 
     @property
     def name(self) -> str:
@@ -48,61 +52,75 @@ class Point(NamedTuple):
 
 
 ONE, ALL = Point(1), Point(MOST)
+OTHERS = (Point(10), Point(100), Point(MOST, 1024), Point(MOST, 256))
+
+
+class Client(NamedTuple):
+    """A program that has its samplers open, and a server of its own, whose log begins with it."""
+
+    point: Point
+    worker: Worker
+    url: str
+    opened: Figures
+    at_first: Held
 
 
 def main() -> None:
     benchmark = Benchmark("samplers", __doc__)
     peers = [peer for peer in PEERS if peer in benchmark.peers and benchmark.in_full(peer)]
-    points = [ONE, Point(10), Point(100), ALL, Point(MOST, 1024), Point(MOST, 256)]
-    in_flight = IN_FLIGHT
+    together, in_flight = [[ONE, ALL], *([point] for point in OTHERS)], IN_FLIGHT
     if benchmark.quick:
-        points, in_flight = [ONE, Point(100), Point(100, 256)], 400
+        together, in_flight = [[ONE, Point(100)], [Point(100, 256)]], 400
     for number in benchmark.rounds(ROUNDS):
-        # One sampler and all of them, which are compared most, soon after each other.
-        for point in sorted(points, key=lambda point: point not in (ONE, ALL)):
+        for points in together:
             for peer in peers:
-                if peer.version and number > ROUNDS_OF_OTHERS:
-                    continue
-                # Each with a server of its own, whose log begins with it.
-                with benchmark.server("--latency", "0.05") as url, benchmark.worker(peer, url) as worker:
-                    rests = point == ALL and number == 1
-                    measure(benchmark, peer, worker, url, point, in_flight, rests=rests)
+                if not (peer.version and number > ROUNDS_OF_OTHERS):
+                    measure(benchmark, peer, points, in_flight, rests=number == 1)
+    points = sorted(point for points in together for point in points)
     tables = [speed(benchmark, peers, points)]
     if ALL in points:
         tables.append(held(benchmark, peers))
     benchmark.report(tables, bars(benchmark))
-    plot(benchmark, peers, [point for point in points if point.descriptors is None])
+    plot(benchmark, peers, [point for point in points if not point.descriptors])
 
 
-def measure(
-    benchmark: Benchmark,
-    peer: Peer,
-    worker: Worker,
-    url: str,
-    point: Point,
-    in_flight: int,
-    *,
-    rests: bool,
-) -> None:
-    opened = benchmark.ask(worker, "open_samplers", count=point.samplers, descriptors=point.descriptors)
-    if opened is None:
-        return
-    at_first = worker.held()
+def measure(benchmark: Benchmark, peer: Peer, points: list[Point], in_flight: int, *, rests: bool) -> None:
+    """Sweep at these points, by turns if they are several: a machine may be faster a minute later."""
     # Until the first ones are answered, and when none follow, it is not the same requests in flight.
     samples = in_flight if peer.version else 8 * in_flight
-    with most_held(worker) as most:
-        figures = benchmark.ask(worker, "sweep", samples=samples, in_flight=in_flight)
-    if figures is None:
-        return
-    figures |= opened | exchanges(url, samples) | _named("peak", most[0])
-    figures["cpu_us"] = figures["client_cpu_us"] + figures["sidecar_cpu_us"]
-    if rests:
-        time.sleep(REST)
-        figures |= _named("first", at_first) | _named("idle", worker.held())
-        benchmark.ask(worker, "close_samplers")
-        time.sleep(REST)
-        figures |= _named("closed", worker.held())
-    benchmark.runs.add(peer, point, figures)
+    turns = TURNS if len(points) > 1 and not peer.version else 1
+    with ExitStack() as stack:
+        clients = [client for point in points if (client := open_client(benchmark, peer, point, stack))]
+        for turn in range(turns):
+            for client in list(clients):
+                with most_held(client.worker) as most:
+                    figures = benchmark.ask(client.worker, "sweep", samples=samples, in_flight=in_flight)
+                if figures is None:
+                    clients.remove(client)
+                    continue
+                figures |= client.opened | exchanges(client.url) | _named("peak", most[0])
+                figures["cpu_us"] = figures["client_cpu_us"] + figures["sidecar_cpu_us"]
+                if rests and client.point == ALL and turn == turns - 1:
+                    figures |= rest(benchmark, client)
+                benchmark.runs.add(peer, client.point, figures)
+
+
+def open_client(benchmark: Benchmark, peer: Peer, point: Point, stack: ExitStack) -> Client | None:
+    """One that is ready to sweep, until `stack` is closed; None if it failed."""
+    url = stack.enter_context(benchmark.server("--latency", "0.05"))
+    worker = stack.enter_context(benchmark.worker(peer, url))
+    settings = {"count": point.samplers, "descriptors": point.descriptors or None}
+    opened = benchmark.ask(worker, "open_samplers", **settings)
+    return None if opened is None else Client(point, worker, url, opened, worker.held())
+
+
+def rest(benchmark: Benchmark, client: Client) -> Figures:
+    """What it has after half a minute without requests, and then after another without samplers."""
+    time.sleep(REST)
+    figures = _named("first", client.at_first) | _named("idle", client.worker.held())
+    benchmark.ask(client.worker, "close_samplers")
+    time.sleep(REST)
+    return figures | _named("closed", client.worker.held())
 
 
 def _named(when: str, held: Held) -> Figures:
@@ -131,13 +149,13 @@ def most_held(worker: Worker) -> Iterator[list[Held]]:
         watching.join()
 
 
-def exchanges(url: str, samples: int) -> Figures:
-    """What the server saw: requests per sample, and the most polls it had to hold at once."""
+def exchanges(url: str) -> Figures:
+    """What the server saw: polls per sample, and the most of them it had to hold at once."""
     with urllib.request.urlopen(f"{url}/local/requests") as response:
         log = json.load(response)
     routes = Counter(request["route"] for request in log["requests"])
     return {
-        "polls_per_sample": routes["retrieve_futures"] / samples,
+        "polls_per_sample": routes["retrieve_futures"] / routes["asample"],
         "most_polls": log["most_at_once"].get("retrieve_futures", 0),
     }
 
@@ -196,10 +214,13 @@ def held(benchmark: Benchmark, peers: list[Peer]) -> Table:
 
 
 def part_of_one(benchmark: Benchmark, peer: Peer, point: Point) -> float | None:
-    """Of the same round, as the machine may be faster in the next one."""
-    rounds = zip(*(benchmark.runs.values(peer, at, "samples_per_s") for at in (ONE, point)), strict=False)
-    parts = [here / one for one, here in rounds]
-    return median(parts) if parts else None
+    """Of the sweep just before, where they took turns."""
+    ones, here = (benchmark.runs.values(peer, at, "samples_per_s") for at in (ONE, point))
+    if not ones or not here:
+        return None
+    if len(ones) != len(here):
+        return median(here) / median(ones)
+    return median(map(truediv, here, ones))
 
 
 def bars(benchmark: Benchmark) -> list[Bar]:

@@ -80,9 +80,10 @@ class Engine:
         self._reporter = Reporter(watching.log_interval, look)
         self.outbox = Outbox(send, self.books.batch_taken)
         self._sessions: dict[int, asyncio.Task[Session]] = {}
-        self._samplers: dict[int, asyncio.Task[Sampler]] = {}
-        """Those that are open, and those that will be."""
+        self._opening: dict[int, asyncio.Task[Sampler]] = {}
+        """The samplers that will be open, or could not be opened."""
         self._open: dict[int, Sampler] = {}
+        """Those that are open, without their tasks: for a thousand of them these would take a megabyte."""
         self._session_of: dict[int, int] = {}
         self._requests: dict[int, asyncio.Task[None] | None] = {}
         """None: it has not begun."""
@@ -136,7 +137,7 @@ class Engine:
         if (sampler := self._open.get(message.sampler)) is not None:
             sampler.line_up(journey)
             return
-        opening = self._samplers.get(message.sampler)
+        opening = self._opening.get(message.sampler)
         if opening is not None and (_is_open(opening) or not opening.done()):
             self._early.setdefault(message.sampler, []).append(journey)
         else:
@@ -169,7 +170,7 @@ class Engine:
         self._sessions[message.session] = _opening(self._open_session(message))
 
     def _on_open_sampler(self, message: OpenSampler) -> None:
-        self._samplers[message.sampler] = opening = _opening(self._open_sampler(message))
+        self._opening[message.sampler] = opening = _opening(self._open_sampler(message))
         opening.add_done_callback(partial(self._opened_sampler, message.sampler))
         self._session_of[message.sampler] = message.session
 
@@ -185,12 +186,15 @@ class Engine:
         self._give_up(requests, _CLOSED)
         for sampler in samplers:
             self._on_close_sampler(CloseSampler(sampler))
-        self._close(self._sessions.pop(message.session, None))
+        if (opening := self._sessions.pop(message.session, None)) is not None:
+            self._close(_close(opening))
 
     def _on_close_sampler(self, message: CloseSampler) -> None:
         self._session_of.pop(message.sampler, None)
-        self._open.pop(message.sampler, None)
-        self._close(self._samplers.pop(message.sampler, None))
+        if (sampler := self._open.pop(message.sampler, None)) is not None:
+            self._close(sampler.close())
+        elif (opening := self._opening.pop(message.sampler, None)) is not None:
+            self._close(_close(opening))
 
     # For people
 
@@ -244,8 +248,11 @@ class Engine:
         for request in list(self._requests):
             self._drop(request)
         await asyncio.gather(*tasks, *self._closings, return_exceptions=True)
-        for opened in (*self._samplers.values(), *self._sessions.values()):
-            await _close(opened)
+        openings: list[asyncio.Task[Any]] = [*self._opening.values(), *self._sessions.values()]
+        for sampler in list(self._open.values()):
+            await sampler.close()
+        for either in openings:
+            await _close(either)
         self._spec = None  # In process the garbage collector may come late.
 
     # Requests
@@ -348,7 +355,8 @@ class Engine:
     def _opened_sampler(self, number: int, opening: asyncio.Task[Sampler]) -> None:
         """It is open, or will not be: go on with what waits for it."""
         early = self._early.pop(number, [])
-        if _is_open(opening) and self._samplers.get(number) is opening:
+        if _is_open(opening) and self._opening.get(number) is opening:
+            del self._opening[number]
             self._open[number] = sampler = opening.result()
             for journey in early:
                 if journey.sample.request in self._requests:
@@ -391,11 +399,10 @@ class Engine:
     def _start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         self._requests[number] = asyncio.create_task(work)
 
-    def _close(self, opened: asyncio.Task[Any] | None) -> None:
-        if opened is not None:
-            closing = asyncio.create_task(_close(opened))
-            self._closings.add(closing)
-            closing.add_done_callback(self._closings.discard)
+    def _close(self, work: Coroutine[Any, Any, None]) -> None:
+        closing = asyncio.create_task(work)
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
 
 
 def _opening(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
