@@ -130,8 +130,8 @@ def actor_dies(client: SamplingClient) -> None:
     left = actors[2:]
     say(before[3:])
     say([one for results in ray.get([actor.results.remote() for actor in left]) for one in results])
-    sys.stdin.readline()
-    say(ray.get([actor.sample.remote() for actor in left]))
+    for _ in sys.stdin:
+        say(ray.get([actor.sample.remote() for actor in left]))
 
 
 def node_lost(client: SamplingClient) -> None:
