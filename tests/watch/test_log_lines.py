@@ -15,6 +15,8 @@ from tests.waiting import wait_until
 from tinker_client import ServiceClient, TinkerError
 from tinker_client.local_server import LocalServer, start_local_server
 
+TOLD_OF_REFUSALS = r"^WARNING the server has answered 429 \(too many requests\) \d+ times in \d+ s, in which "
+
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Lines:
@@ -120,16 +122,24 @@ def test_a_server_that_refuses_some(connect: Connect, lines: Lines) -> None:
     def is_told() -> bool:
         for future in [client.sample(prompt(number), 1, PARAMS) for number in range(20)]:
             future.result(60)
-        return bool(lines.matching(r"^WARNING the server refuses \d+ % of what is submitted \(429\)"))
+        return bool(lines.matching(TOLD_OF_REFUSALS))
 
     wait_until(is_told, show=lambda: lines.matching(""))
     lines.wait_for(r"^WARNING the server refuses nothing any more \(429\), after \d+ s$")
 
 
+def test_a_server_that_refuses_all(connect: Connect, lines: Lines) -> None:
+    client = connect(*option("fault", "asample:429")).sampling_client()
+    futures = [client.sample(prompt(number), 1, PARAMS) for number in range(20)]
+    lines.wait_for(TOLD_OF_REFUSALS + r"0 requests have finished; \d+ wait for room there")
+    for future in futures:
+        future.cancel()
+
+
 def test_who_waits_for_room_at_the_server_is_counted_once(connect: Connect, lines: Lines) -> None:
     client = connect("--slots=4", "--latency=0.5").sampling_client()
     futures = [client.sample(prompt(number), 1, PARAMS) for number in range(100)]
-    lines.wait_for(r"^WARNING the server refuses .*; \d+ requests wait for room there")
+    lines.wait_for(TOLD_OF_REFUSALS + r".* \d+ wait for room there")
     told = lines.matching("wait for room there")[0]
     assert int(told.split("; ")[1].split()[0]) <= 100
     for future in futures:

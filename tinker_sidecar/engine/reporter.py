@@ -26,7 +26,7 @@ class Reporter:
     _AGAIN = 60.0
     """Seconds until a warning is repeated."""
     _REFUSED = 0.01
-    """The share of submissions that is worth a warning."""
+    """About the share of submissions that is worth a warning."""
     _STUCK = 300.0
     """Seconds in one stage after which a request may be stuck."""
 
@@ -82,15 +82,18 @@ class Reporter:
             self._throttled_since = self._looked_at
         recent = stats.last_10s
         lately = recent.retried.get("429", 0)
-        share = lately / max(1, lately + recent.submitted)
+        share = lately / (lately + max(1, recent.submitted, recent.finished))
         if share < self._REFUSED or now - self._throttled_told_at < self._AGAIN:
             return
         self._throttled_told_at, self._is_throttling_told = now, True
         waiting = stats.in_flight_by_stage["limits"]
         logger.warning(
-            "the server refuses %.0f %% of what is submitted (429); %s",
-            100 * share,
-            f"{waiting} requests wait for room there, and are sent as fast as it takes them. "
+            "the server has answered 429 (too many requests) %d times in %.0f s, in which %d requests "
+            "have finished; %s",
+            lately,
+            recent.seconds,
+            recent.finished,
+            f"{waiting} wait for room there, and are sent as fast as it takes them. "
             "Only a higher limit at the server makes this faster"
             if waiting
             else "each is sent again after a moment, and none waits",
