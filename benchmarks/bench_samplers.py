@@ -93,13 +93,10 @@ def measure(benchmark: Benchmark, peer: Peer, points: list[Point], in_flight: in
         clients = [client for point in points if (client := open_client(benchmark, peer, point, stack))]
         for turn in range(turns):
             for client in list(clients):
-                with most_held(client.worker) as most:
-                    figures = benchmark.ask(client.worker, "sweep", samples=samples, in_flight=in_flight)
+                figures = sweep(benchmark, client, samples, in_flight)
                 if figures is None:
                     clients.remove(client)
                     continue
-                figures |= client.opened | exchanges(client.url) | _named("peak", most[0])
-                figures["cpu_us"] = figures["client_cpu_us"] + figures["sidecar_cpu_us"]
                 if rests and client.point == ALL and turn == turns - 1:
                     figures |= rest(benchmark, client)
                 benchmark.runs.add(peer, client.point, figures)
@@ -112,6 +109,16 @@ def open_client(benchmark: Benchmark, peer: Peer, point: Point, stack: ExitStack
     settings = {"count": point.samplers, "descriptors": point.descriptors or None}
     opened = benchmark.ask(worker, "open_samplers", **settings)
     return None if opened is None else Client(point, worker, url, opened, worker.held())
+
+
+def sweep(benchmark: Benchmark, client: Client, samples: int, in_flight: int) -> Figures | None:
+    """What a sweep takes, and what the server saw of it; None if the client failed."""
+    with most_held(client.worker) as most:
+        figures = benchmark.ask(client.worker, "sweep", samples=samples, in_flight=in_flight)
+    if figures is not None:
+        figures |= client.opened | exchanges(client.url) | _named("peak", most[0])
+        figures["cpu_us"] = figures["client_cpu_us"] + figures["sidecar_cpu_us"]
+    return figures
 
 
 def rest(benchmark: Benchmark, client: Client) -> Figures:

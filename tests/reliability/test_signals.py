@@ -89,8 +89,8 @@ atexit.register(say, "leaving")  # The last registered is the first to run.
 
 
 OF_LOGGING = re.compile(
-    r"Exception ignored in atexit callback:? <function shutdown .*?logging.*?\nKeyboardInterrupt:? ?\n",
-    re.DOTALL,
+    r"Exception ignored in atexit callback:? <function shutdown .*\nTraceback .*\n"
+    r'(  File ".*/logging/__init__.py", .*\n(    .*\n)*)+KeyboardInterrupt:? ?\n'
 )
 """From Python's own exit handler, which runs after ours."""
 

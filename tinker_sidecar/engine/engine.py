@@ -80,7 +80,7 @@ class Engine:
         self._reporter = Reporter(watching.log_interval, look)
         self.outbox = Outbox(send, self.books.batch_taken)
         self._sessions: dict[int, asyncio.Task[Session]] = {}
-        self._opening: dict[int, asyncio.Task[Sampler]] = {}
+        self._openings: dict[int, asyncio.Task[Sampler]] = {}
         """The samplers that will be open, or could not be opened."""
         self._open: dict[int, Sampler] = {}
         """Those that are open, without their tasks: for a thousand of them these would take a megabyte."""
@@ -137,7 +137,7 @@ class Engine:
         if (sampler := self._open.get(message.sampler)) is not None:
             sampler.line_up(journey)
             return
-        opening = self._opening.get(message.sampler)
+        opening = self._openings.get(message.sampler)
         if opening is not None and (_is_open(opening) or not opening.done()):
             self._early.setdefault(message.sampler, []).append(journey)
         else:
@@ -170,7 +170,7 @@ class Engine:
         self._sessions[message.session] = _opening(self._open_session(message))
 
     def _on_open_sampler(self, message: OpenSampler) -> None:
-        self._opening[message.sampler] = opening = _opening(self._open_sampler(message))
+        self._openings[message.sampler] = opening = _opening(self._open_sampler(message))
         opening.add_done_callback(partial(self._opened_sampler, message.sampler))
         self._session_of[message.sampler] = message.session
 
@@ -193,7 +193,7 @@ class Engine:
         self._session_of.pop(message.sampler, None)
         if (sampler := self._open.pop(message.sampler, None)) is not None:
             self._close(sampler.close())
-        elif (opening := self._opening.pop(message.sampler, None)) is not None:
+        elif (opening := self._openings.pop(message.sampler, None)) is not None:
             self._close(_close(opening))
 
     # For people
@@ -248,7 +248,7 @@ class Engine:
         for request in list(self._requests):
             self._drop(request)
         await asyncio.gather(*tasks, *self._closings, return_exceptions=True)
-        openings: list[asyncio.Task[Any]] = [*self._opening.values(), *self._sessions.values()]
+        openings: list[asyncio.Task[Any]] = [*self._openings.values(), *self._sessions.values()]
         for sampler in list(self._open.values()):
             await sampler.close()
         for either in openings:
@@ -355,8 +355,8 @@ class Engine:
     def _opened_sampler(self, number: int, opening: asyncio.Task[Sampler]) -> None:
         """It is open, or will not be: go on with what waits for it."""
         early = self._early.pop(number, [])
-        if _is_open(opening) and self._opening.get(number) is opening:
-            del self._opening[number]
+        if _is_open(opening) and self._openings.get(number) is opening:
+            del self._openings[number]
             self._open[number] = sampler = opening.result()
             for journey in early:
                 if journey.sample.request in self._requests:
